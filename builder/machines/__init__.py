@@ -1,0 +1,1 @@
+"""Where hosts come from: vagrant, lab (systemd-nspawn), existing machines."""

@@ -1,0 +1,1 @@
+"""cluster.yml → ClusterSpec: load (line numbers), schema, validate, model."""

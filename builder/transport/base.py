@@ -1,0 +1,79 @@
+"""The seam between the engine and SSH: values and protocols, no IO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """How to reach one host.
+
+    `host_keys` are public keys in known_hosts form (`ssh-ed25519 AAAA…`) that the host may show;
+    where empty, `known_hosts` files decide (default: the user's and the system's). A key that is
+    neither is refused. `user` other than root needs `sudo`.
+    """
+
+    host: str
+    address: str
+    port: int = 22
+    user: str = "root"
+    identity_files: tuple[Path, ...] = ()
+    host_keys: tuple[str, ...] = ()
+    known_hosts: tuple[Path, ...] = ()
+    jump: str | None = None
+    agent: bool = True
+    sudo_password: Callable[[], str] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """What a script said. `seconds` is wall-clock time."""
+
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+class Held(Protocol):
+    """A script that runs as long as the connection and we do (the lock)."""
+
+    first_line: str
+
+    def release(self) -> None:
+        """End the script and wait for it."""
+
+
+class Connection(Protocol):
+    """One host, reached. Thread-safe: several scripts may run at once."""
+
+    host: str
+
+    def run(
+        self,
+        script: str,
+        *,
+        timeout_seconds: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run a POSIX shell script as root; it travels over stdin, never in argv.
+
+        `on_line` sees each line of stdout as it comes. Raises ConnectionLost, CommandTimeout.
+        """
+
+    def hold(self, script: str, *, timeout_seconds: float) -> Held:
+        """Start `script`, wait for its first line of stdout, and keep it running.
+
+        Its stdin stays open and receives a newline every ten seconds, so that it can notice a
+        controller that is gone: it must end when stdin ends or stays silent for a minute.
+        """
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
