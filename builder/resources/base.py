@@ -34,6 +34,8 @@ class Action(enum.StrEnum):
     CREATE = "create"
     UPDATE = "update"
     DELETE = "delete"
+    WAIT = "wait"  # a gate
+    DECIDE = "decide"  # cannot be looked at yet; looked at again when its needs are done
 
 
 class Impact(enum.IntEnum):
@@ -59,7 +61,12 @@ class Present:
 
 @dataclass(frozen=True)
 class Absent:
-    """The thing does not exist: looked, and it was not there."""
+    """The thing does not exist: looked, and it was not there.
+
+    `elsewhere` says that this host has nothing to hold it (no database yet); another may.
+    """
+
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,11 +97,11 @@ class AttributeChange:
 class Resource:
     """One thing on a host, or of the cluster: `hosts` then lists all that can answer for it.
 
-    `needs` are addresses of resources that come first; `mentions` in the plan is its address.
+    `needs` are addresses of resources that come first.
     """
 
     kind: ClassVar[str]
-    hidden: ClassVar[frozenset[str]] = frozenset()  # attributes whose values are never shown
+    observed_in_plan: ClassVar[bool] = True  # False: nothing to look at (a gate)
 
     hosts: tuple[str, ...]
     name: str
@@ -114,7 +121,19 @@ class Resource:
         """Addresses whose change makes this resource act too (a unit reloads for its file)."""
         return {}
 
-    def impact(self, action: Action, changes: Sequence[AttributeChange]) -> Impact:  # noqa: ARG002
+    def hides(self, attribute: str) -> bool:  # noqa: ARG002
+        """Whether the attribute's values must not be shown."""
+        return False
+
+    def text(self) -> str | None:
+        """The wanted text, for a unified diff; None where there is none or it must not be shown."""
+        return None
+
+    def text_probe(self) -> str:
+        """Shell that prints the text that is there now, for the same diff."""
+        return ""
+
+    def impact(self, change: Change) -> Impact:  # noqa: ARG002
         """What carrying the change out costs the service."""
         return Impact.NONE
 
@@ -166,15 +185,18 @@ class Resource:
 class Change:
     """The difference between desired and observed, for one resource.
 
-    `triggered` names what made an in-sync resource act, with the strongest impact asked for.
+    `trigger` is the strongest act asked for by other changes (reload, restart), `triggered` names
+    them. `diff` is the unified diff of a text, line by line.
     """
 
     resource: Resource
     action: Action
     observed: Observed
     attributes: tuple[AttributeChange, ...] = ()
+    trigger: Impact = Impact.NONE
     triggered: tuple[str, ...] = ()
     impact: Impact = Impact.NONE
+    diff: tuple[str, ...] = ()
     drift: bool = False
     reason: str = ""
 

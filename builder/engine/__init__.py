@@ -1,0 +1,1 @@
+"""The pure middle (desired, diff, graph, plan, schedule, render) and its thin IO edge."""

@@ -1,0 +1,141 @@
+"""What we manage on a host, kept on that host. Pure: JSON in, JSON out.
+
+An entry holds, per resource, a digest of each attribute as we last applied it, never a value: so
+drift can be told from a wanted change, what has left the spec can be removed, and no secret is
+kept. An entry is written *before* its change begins, with `pending` set, and again when the change
+has been seen to hold. An apply that was killed therefore leaves traces that the next one finishes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from builder.resources.base import Impact, Observed, Present, Resource, digest
+
+PATH = "/var/lib/pgha-build/manifest.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One resource. `pending` is the act an unfinished apply still owes a unit (reload, restart)."""
+
+    address: str
+    kind: str
+    name: str
+    hosts: tuple[str, ...]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    recall: Mapping[str, str] = field(default_factory=dict)
+    pending: Impact | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All entries of a host by address, and the cluster they belong to ("" for none yet)."""
+
+    cluster: str = ""
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+
+    def begun(self, cluster: str, resources: Iterable[tuple[Resource, Impact]]) -> Manifest:
+        """With these changes marked as under way."""
+        entries = dict(self.entries)
+        for resource, owed in resources:
+            old = entries.get(resource.address)
+            known = old.attributes if old else {}
+            owed = max(owed, old.pending or Impact.NONE) if old else owed
+            entries[resource.address] = replace(
+                entry(resource), attributes=dict(known), pending=owed
+            )
+        return Manifest(cluster=cluster, entries=entries)
+
+    def settled(self, cluster: str, resources: Iterable[Resource]) -> Manifest:
+        """With these resources as wanted."""
+        entries = dict(self.entries)
+        entries.update({resource.address: entry(resource) for resource in resources})
+        return Manifest(cluster=cluster, entries=entries)
+
+    def without(self, addresses: Iterable[str]) -> Manifest:
+        gone = frozenset(addresses)
+        kept = {address: item for address, item in self.entries.items() if address not in gone}
+        return Manifest(cluster=self.cluster, entries=kept)
+
+
+def entry(resource: Resource) -> Entry:
+    """The entry of a resource that is as wanted."""
+    return Entry(
+        address=resource.address,
+        kind=resource.kind,
+        name=resource.name,
+        hosts=resource.hosts,
+        attributes={key: digest(value) for key, value in resource.attributes().items()},
+        needs=resource.needs,
+        recall=dict(resource.recall()),
+    )
+
+
+def drifted(item: Entry, observed: Observed) -> frozenset[str]:
+    """The attributes whose observed value is not the one we applied."""
+    if not isinstance(observed, Present):
+        return frozenset(item.attributes)
+    return frozenset(
+        key
+        for key, applied in item.attributes.items()
+        if digest(observed.attributes.get(key)) != applied
+    )
+
+
+def dump(manifest: Manifest) -> str:
+    """One entry per line, so that a person can read a difference."""
+    lines = ",\n".join(
+        json.dumps(_record(item), sort_keys=True) for _, item in sorted(manifest.entries.items())
+    )
+    head = json.dumps({"version": VERSION, "cluster": manifest.cluster})[:-1]
+    return f'{head}, "entries": [\n{lines}\n]}}\n'
+
+
+def load(text: str) -> Manifest:
+    """Raises ValueError for what is not a manifest of ours."""
+    if not text.strip():
+        return Manifest()
+    document = json.loads(text)
+    if not isinstance(document, dict) or document.get("version") != VERSION:
+        raise ValueError("not a manifest of this version of pgha-build")
+    entries = [_entry(record) for record in document["entries"]]
+    return Manifest(cluster=document["cluster"], entries={item.address: item for item in entries})
+
+
+def _record(item: Entry) -> Mapping[str, Any]:
+    record: dict[str, Any] = {
+        "address": item.address,
+        "kind": item.kind,
+        "name": item.name,
+        "hosts": item.hosts,
+        "attributes": dict(item.attributes),
+        "needs": item.needs,
+    }
+    if item.recall:
+        record["recall"] = dict(item.recall)
+    if item.pending is not None:
+        record["pending"] = str(item.pending)
+    return record
+
+
+def _entry(record: Mapping[str, Any]) -> Entry:
+    try:
+        pending = record.get("pending")
+        return Entry(
+            address=record["address"],
+            kind=record["kind"],
+            name=record["name"],
+            hosts=tuple(record["hosts"]),
+            attributes=record["attributes"],
+            needs=tuple(record["needs"]),
+            recall=record.get("recall", {}),
+            pending=None if pending is None else Impact[pending.upper()],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"damaged entry: {error}") from error

@@ -1,0 +1,227 @@
+"""All changes, ordered, with everything needed to apply exactly them. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from builder.engine import diff
+from builder.engine.graph import Graph, ancestors, by_address, descendants, graph
+from builder.engine.manifest import Entry
+from builder.engine.observe import Look, merged, recorded
+from builder.resources.base import (
+    Absent,
+    Action,
+    Change,
+    Impact,
+    Observed,
+    Present,
+    Resource,
+    Unknown,
+    digest,
+)
+
+Kinds = Mapping[str, type[Resource]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `apply` would do.
+
+    `changes` holds every resource, also those in sync; `blocked` maps an address to the host or
+    resource that could not be looked at and that it depends on; `unreachable` maps a host to why.
+    """
+
+    cluster: str
+    changes: Mapping[str, Change]
+    edges: Graph
+    blocked: Mapping[str, str] = field(default_factory=dict)
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    forgotten: tuple[str, ...] = ()
+    promises: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> Sequence[Change]:
+        """What would be carried out."""
+        return [
+            change
+            for address, change in self.changes.items()
+            if change.action is not Action.NONE and address not in self.blocked
+        ]
+
+    @property
+    def differences(self) -> Sequence[Change]:
+        """What a person calls a change: everything pending but the waiting."""
+        return [change for change in self.pending if change.action is not Action.WAIT]
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return [
+            f"{address}: {change.observed.note}"
+            for address, change in self.changes.items()
+            if isinstance(change.observed, Present) and change.observed.note
+        ]
+
+    @property
+    def impact(self) -> Impact:
+        return max((change.impact for change in self.pending), default=Impact.NONE)
+
+    @property
+    def exit_code(self) -> int:
+        """0 in sync, 2 differences, 1 where a part could not be looked at."""
+        if self.unreachable or self.blocked:
+            return 1
+        return 2 if self.differences else 0
+
+    def fingerprint(self) -> str:
+        """Changes with what they start from and lead to; equal where two plans do the same."""
+        rows = [
+            [
+                change.address,
+                change.action,
+                str(change.trigger),
+                [[item.name, digest(item.before), digest(item.after)] for item in change.attributes],
+            ]
+            for change in sorted(self.differences, key=lambda change: change.address)
+        ]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def make_plan(
+    cluster: str,
+    resources: Sequence[Resource],
+    looks: Mapping[str, Look],
+    kinds: Kinds,
+    promises: tuple[str, ...] = (),
+) -> Plan:
+    """Compare everything that is wanted, and everything that we once made, with what is there."""
+    edges = dict(graph(resources))
+    changes = _differences(resources, looks)
+    changes = _with_triggers(changes, edges)
+    gone = leftovers(resources, looks, kinds)
+    removals = {r.address: diff.removed(r, _seen(r, looks)) for r in gone}
+    forgotten = tuple(a for a, c in removals.items() if _already_gone(c))
+    removals = {a: c for a, c in removals.items() if a not in forgotten}
+    edges |= _removal_edges(removals, looks)
+    changes |= removals
+    changes = _with_gates(changes, edges)
+    return Plan(
+        cluster=cluster,
+        changes=changes,
+        edges=edges,
+        blocked=_blocked(changes, edges, looks),
+        unreachable={h: seen.error.what for h, seen in looks.items() if seen.error},
+        forgotten=forgotten,
+        promises=promises,
+    )
+
+
+def _differences(resources: Sequence[Resource], looks: Mapping[str, Look]) -> dict[str, Change]:
+    return {
+        address: diff.difference(resource, merged(resource, looks)[0], recorded(resource, looks))
+        for address, resource in by_address(resources).items()
+    }
+
+
+def _with_triggers(changes: Mapping[str, Change], edges: Graph) -> dict[str, Change]:
+    """Let changed files restart or reload their units; in order, for a trigger may be triggered."""
+    done: dict[str, Change] = {}
+    for address in _ordered(changes, edges):
+        change = changes[address]
+        causes = tuple(
+            cause for cause in change.resource.triggers() if _acts(done.get(cause))
+        )
+        done[address] = diff.triggered(change, causes)
+    return {address: done[address] for address in changes}
+
+
+def _acts(change: Change | None) -> bool:
+    return change is not None and change.action in {Action.CREATE, Action.UPDATE}
+
+
+def _ordered(changes: Mapping[str, Change], edges: Graph) -> Sequence[str]:
+    from graphlib import TopologicalSorter
+
+    return [a for a in TopologicalSorter(edges).static_order() if a in changes]
+
+
+def leftovers(
+    resources: Sequence[Resource], looks: Mapping[str, Look], kinds: Kinds
+) -> Sequence[Resource]:
+    """What a manifest lists and the spec does not, as resources that can be looked at."""
+    wanted = {resource.address for resource in resources}
+    found = {
+        entry.address: entry
+        for seen in looks.values()
+        for entry in seen.manifest.entries.values()
+        if entry.address not in wanted and entry.kind in kinds
+    }
+    return [_revived(entry, looks, kinds) for entry in found.values()]
+
+
+def _revived(entry: Entry, looks: Mapping[str, Look], kinds: Kinds) -> Resource:
+    hosts = tuple(host for host in entry.hosts if host in looks) or entry.hosts
+    return kinds[entry.kind].revive(hosts, entry.name, entry.recall)
+
+
+def _seen(resource: Resource, looks: Mapping[str, Look]) -> Observed:
+    return merged(resource, looks)[0]
+
+
+def _already_gone(change: Change) -> bool:
+    """Nothing to do but to forget it: it is not there, or deleting it means leaving it alone."""
+    if isinstance(change.observed, Unknown):
+        return False
+    return isinstance(change.observed, Absent) or not change.resource.removal()
+
+
+def _removal_edges(removals: Mapping[str, Change], looks: Mapping[str, Look]) -> Graph:
+    """What needed something goes before it: the recorded needs, turned around."""
+    edges: dict[str, set[str]] = {address: set() for address in removals}
+    entries = [e for seen in looks.values() for e in seen.manifest.entries.values()]
+    for entry in entries:
+        if entry.address in removals:
+            for need in entry.needs:
+                if need in edges:
+                    edges[need].add(entry.address)
+    return {address: frozenset(first) for address, first in edges.items()}
+
+
+def _with_gates(changes: Mapping[str, Change], edges: Graph) -> dict[str, Change]:
+    """A gate is waited for where something before it changes, or something behind it is not right."""
+    acting = {a for a, change in changes.items() if change.action is not Action.NONE}
+    if not acting:
+        return dict(changes)
+    touched = descendants(edges, acting) | ancestors(edges, acting)
+    return {
+        address: replace(change, action=Action.WAIT)
+        if not change.resource.observed_in_plan and address in touched
+        else change
+        for address, change in changes.items()
+    }
+
+
+def _blocked(
+    changes: Mapping[str, Change], edges: Graph, looks: Mapping[str, Look]
+) -> Mapping[str, str]:
+    """What depends on a thing that cannot be looked at, and never will be in this run."""
+    blocked: dict[str, str] = {}
+    for address, change in changes.items():
+        if change.action is Action.DECIDE and _hopeless(change, changes, edges, looks):
+            for dependent in (address, *descendants(edges, [address])):
+                if changes[dependent].action is not Action.NONE:
+                    blocked.setdefault(dependent, address)
+    return blocked
+
+
+def _hopeless(
+    change: Change, changes: Mapping[str, Change], edges: Graph, looks: Mapping[str, Look]
+) -> bool:
+    """Unknown for good: no host can be reached, or nothing before it changes that could help."""
+    reachable = [host for host in change.resource.hosts if looks[host].error is None]
+    if not reachable:
+        return True
+    before = ancestors(edges, [change.address])
+    return not any(changes[a].action is not Action.NONE for a in before)

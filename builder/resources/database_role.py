@@ -1,0 +1,106 @@
+"""A role in the database. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+from builder.resources.base import Absent, Change, Observed, Present, Resource, Unknown
+from builder.resources.sql import Server, answer, identifier, literal
+from builder.resources.steps import Step
+from builder.security.secret import Secret
+
+_FLAGS = ("login", "superuser", "createdb", "createrole", "replication")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseRole(Resource):
+    """A role; `verifier` is its SCRAM verifier, computed here, so no server ever logs a password.
+
+    `flags` are the attributes it has of login, superuser, createdb, createrole, replication; all
+    others are taken away. `member_of` lists roles it is granted; others' grants are left alone.
+    """
+
+    kind: ClassVar[str] = "role"
+
+    server: Server = Server()
+    verifier: Secret | None = field(default=None, repr=False)
+    flags: tuple[str, ...] = ("login",)
+    member_of: tuple[str, ...] = ()
+    connection_limit: int = -1
+
+    def attributes(self) -> Mapping[str, object]:
+        wanted: dict[str, object] = {"flags": tuple(sorted(self.flags))}
+        if self.verifier is not None:
+            text = self.verifier.reveal()
+            wanted["password"] = hashlib.sha256(text.encode()).hexdigest()
+        wanted["member_of"] = tuple(sorted(self.member_of))
+        wanted["connection_limit"] = self.connection_limit
+        return wanted
+
+    def hides(self, attribute: str) -> bool:
+        return attribute == "password"
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Self]) -> str:
+        names = ", ".join(literal(role.name) for role in wanted)
+        flags = ", ".join(
+            f"CASE WHEN {column} THEN '{flag} ' ELSE '' END"
+            for flag, column in zip(
+                _FLAGS,
+                ("rolcanlogin", "rolsuper", "rolcreatedb", "rolcreaterole", "rolreplication"),
+                strict=True,
+            )
+        )
+        statement = (
+            f"SELECT a.rolname, concat({flags}), rolconnlimit, "
+            "coalesce(encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex'), 'none'), "
+            "(SELECT coalesce(string_agg(g.rolname, ' '), '') FROM pg_auth_members m "
+            "JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = a.oid) "
+            f"FROM pg_authid a WHERE a.rolname IN ({names});"
+        )
+        return wanted[0].server.ask(statement)
+
+    @classmethod
+    def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
+        rows = answer(output)
+        if isinstance(rows, Absent | Unknown):
+            return {role.name: rows for role in wanted}
+        found = {row[0]: row for row in rows if len(row) == 5}
+        return {
+            role.name: role._observed(found[role.name]) if role.name in found else Absent()
+            for role in wanted
+        }
+
+    def _observed(self, row: Sequence[str]) -> Observed:
+        _, flags, limit, password, groups = row
+        seen: dict[str, object] = {"flags": tuple(sorted(flags.split()))}
+        if self.verifier is not None:
+            seen["password"] = password
+        seen["member_of"] = tuple(sorted(set(groups.split()) & set(self.member_of)))
+        seen["connection_limit"] = int(limit)
+        return Present(attributes=seen)
+
+    def steps(self, change: Change) -> Sequence[Step]:
+        name = identifier(self.name)
+        verb = "ALTER" if isinstance(change.observed, Present) else "CREATE"
+        options = [flag if flag in self.flags else f"no{flag}" for flag in _FLAGS]
+        options.append(f"connection limit {self.connection_limit}")
+        if self.verifier is not None:
+            options.append(f"password {literal(self.verifier.reveal())}")
+        grants = [f"GRANT {identifier(group)} TO {name};" for group in self.member_of]
+        statement = f"{verb} ROLE {name} WITH {' '.join(options)};"
+        return (self.server.change("\n".join([statement, *grants])),)
+
+    def recall(self) -> Mapping[str, str]:
+        return self.server.recall()
+
+    @classmethod
+    def revive(cls, hosts: tuple[str, ...], name: str, recalled: Mapping[str, str]) -> Self:
+        return cls(hosts=hosts, name=name, server=Server.revive(recalled))
+
+    def removal(self) -> Sequence[Step]:
+        """A role that still owns something is refused by PostgreSQL, and that is right."""
+        return (self.server.change(f"DROP ROLE {identifier(self.name)};"),)

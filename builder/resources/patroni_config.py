@@ -1,0 +1,142 @@
+"""Patroni's dynamic configuration, which lives in etcd, not in a file. Pure.
+
+`bootstrap.dcs` counts once, at the cluster's birth (docs/dynamic_configuration.rst). From then on
+this resource reads `/config` of any member's REST API and patches what differs. Keys that the spec
+does not name belong to the operator: reported, never touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from builder.resources.base import Absent, Change, Observed, Present, Resource, Unknown, quoted
+from builder.resources.steps import Shell, Step
+from builder.security.secret import Secret
+
+_SEPARATOR = "."
+_PARAMETERS = ("postgresql", "parameters")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestApi:
+    """How each host asks the Patroni on itself: `urls` by host, without a path, and the CA file.
+
+    `user` and `password` are for changes; looking needs none. `data` is the data directory.
+    """
+
+    urls: Mapping[str, str] = field(default_factory=dict)
+    ca: str = ""
+    data: str = ""
+    user: str = ""
+    password: Secret | None = field(default=None, repr=False)
+
+    def curl(self, path: str, *options: str) -> str:
+        words = ("curl", "-sS", "--connect-timeout", "2", "--max-time", "10", "--cacert", self.ca)
+        return f'{self._own_url()}; {quoted((*words, *options))} "$url"{quoted([path])}'
+
+    def _own_url(self) -> str:
+        """Shell that sets `url`, by the name under which the engine knows the host it runs on."""
+        cases = "".join(f"{quoted([host])}) url={quoted([url])};; " for host, url in
+                        self.urls.items())
+        return f'case "$PGHA_HOST" in {cases}esac'
+
+    def send(self, method: str, path: str, body: Mapping[str, Any], timeout_seconds: int) -> Step:
+        """A change; the password and the body travel on stdin, as curl's own configuration."""
+        password = self.password.reveal() if self.password else ""
+        settings = {
+            "user": f"{self.user}:{password}",
+            "request": method,
+            "data": json.dumps(body),
+            "header": "Content-Type: application/json",
+        }
+        lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+        words = ("curl", "-sS", "-f", "--max-time", str(timeout_seconds), "--cacert", self.ca)
+        call = f'{quoted((*words, "-K", "-"))} "$url"{quoted([path])}'
+        script = f"{self._own_url()}; {call} >/dev/null"
+        return Shell(script=script, stdin=lines.encode(), timeout_seconds=timeout_seconds + 5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatroniConfig(Resource):
+    """The dynamic configuration of scope `name`; `config` is the wanted part of it, nested."""
+
+    kind: ClassVar[str] = "patroni_config"
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    api: RestApi = RestApi()
+
+    def attributes(self) -> Mapping[str, object]:
+        return dict(flatten(self.config))
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Self]) -> str:
+        api = wanted[0].api
+        return (
+            f"if [ ! -e {quoted([api.data + '/PG_VERSION'])} ]; then echo absent; "
+            f"else {{ {api.curl('/config')}; }} 2>&1; fi"
+        )
+
+    @classmethod
+    def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
+        return {item.name: item._observed(output.strip()) for item in wanted}
+
+    def _observed(self, output: str) -> Observed:
+        if output == "absent":
+            return Absent(elsewhere=True)
+        try:
+            config = json.loads(output)
+        except ValueError:
+            return Unknown(f"Patroni does not answer: {output[:200]}")
+        if not isinstance(config, dict):
+            return Unknown(f"Patroni answers something else than its configuration: {output[:80]}")
+        seen = dict(flatten(config))
+        foreign = sorted(set(seen) - set(self.attributes()))
+        note = f"not managed, left alone: {', '.join(foreign)}" if foreign else ""
+        return Present(attributes=seen, note=note)
+
+    def differs(self, attribute: str, desired: object, observed: object) -> bool:
+        """PostgreSQL's parameters compare as text: `100` and `"100"` are the same."""
+        if attribute.startswith(_SEPARATOR.join(_PARAMETERS)):
+            return _text(desired) != _text(observed)
+        return desired != observed
+
+    def steps(self, change: Change) -> Sequence[Step]:
+        patch: dict[str, Any] = {}
+        for item in change.attributes:
+            _nest(patch, item.name, item.after)
+        return (self.api.send("PATCH", "/config", patch, 15),)
+
+    @classmethod
+    def revive(cls, hosts: tuple[str, ...], name: str, recalled: Mapping[str, str]) -> Self:
+        return cls(hosts=hosts, name=name)
+
+
+def flatten(config: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """`{"postgresql": {"use_slots": True}}` → `("postgresql.use_slots", True)`."""
+    for key, value in config.items():
+        here = (*path, str(key))
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, here)
+        else:
+            yield _SEPARATOR.join(here), value
+
+
+def _nest(target: dict[str, Any], name: str, value: Any) -> None:
+    """The inverse of `flatten`; a parameter's own name may have dots (`pg_stat_statements.max`)."""
+    prefix = _SEPARATOR.join(_PARAMETERS) + _SEPARATOR
+    if name.startswith(prefix):
+        keys = [*_PARAMETERS, name.removeprefix(prefix)]
+    else:
+        keys = name.split(_SEPARATOR)
+    for key in keys[:-1]:
+        target = target.setdefault(key, {})
+    target[keys[-1]] = value
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)

@@ -1,0 +1,158 @@
+"""A systemd unit's state: enabled, running, and running what is on disk. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from builder.resources.base import (
+    Absent,
+    Action,
+    Change,
+    Impact,
+    Observed,
+    Present,
+    Resource,
+    Unknown,
+    quoted,
+)
+from builder.resources.gate import journal
+from builder.resources.steps import Run, Shell, Step
+
+_PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ConditionResult,"
+    "ConditionTimestampMonotonic"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit(Resource):
+    """A unit; `name` with its suffix. Its files are resources of their own.
+
+    `restart_on` and `reload_on` are addresses whose change makes it restart or reload: once per
+    apply, however many of them change. `restart_impact` is what a restart costs the service.
+    `before_restart` (shell) runs on the host first and may refuse by its exit status. `group` names
+    a rolling group: of one group, one member at a time is restarted. `wait` is False for a unit
+    whose start ends only when others have started too; a gate says when it is up.
+    """
+
+    kind: ClassVar[str] = "unit"
+
+    running: bool = True
+    enabled: bool | None = True
+    restart_on: tuple[str, ...] = ()
+    reload_on: tuple[str, ...] = ()
+    restart_impact: Impact = Impact.RESTART
+    before_restart: str = ""
+    group: str | None = None
+    wait: bool = True
+    timeout_seconds: int = 120
+
+    def attributes(self) -> Mapping[str, object]:
+        enabled = {True: "enabled", False: "disabled"}
+        wanted = {"state": "running" if self.running else "stopped", "definition": "current"}
+        return wanted | ({} if self.enabled is None else {"startup": enabled[self.enabled]})
+
+    def triggers(self) -> Mapping[str, Impact]:
+        reloads = dict.fromkeys(self.reload_on, Impact.RELOAD)
+        return reloads | dict.fromkeys(self.restart_on, Impact.RESTART)
+
+    def impact(self, change: Change) -> Impact:
+        if change.action is Action.CREATE or not _was_running(change):
+            return Impact.NONE
+        if self._restarts(change):
+            return self.restart_impact
+        return Impact.RELOAD if change.trigger else Impact.NONE
+
+    def _restarts(self, change: Change) -> bool:
+        return change.trigger >= Impact.RESTART or change.changes("definition")
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Self]) -> str:
+        return f"systemctl show -p {_PROPERTIES} -- {quoted(unit.name for unit in wanted)} 2>&1"
+
+    @classmethod
+    def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
+        """`systemctl show` answers in the order of the question, blocks apart by an empty line."""
+        blocks = [
+            dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+            for block in output.strip().split("\n\n")
+        ]
+        if len(blocks) != len(wanted):
+            return {unit.name: Unknown("systemctl: " + output.strip()[:200]) for unit in wanted}
+        return {
+            unit.name: unit._observed(block) for unit, block in zip(wanted, blocks, strict=True)
+        }
+
+    def _observed(self, seen: Mapping[str, str]) -> Observed:
+        if seen.get("LoadState") == "not-found":
+            return Absent()
+        if "ActiveState" not in seen:
+            return Unknown("systemctl did not tell its state")
+        state, note = self._state(seen)
+        attributes = {
+            "state": state,
+            "definition": "outdated" if seen.get("NeedDaemonReload") == "yes" else "current",
+        }
+        if self.enabled is not None:
+            attributes["startup"] = seen.get("UnitFileState") or "unknown"
+        return Present(attributes=attributes, note=note)
+
+    def _state(self, seen: Mapping[str, str]) -> tuple[str, str]:
+        active = seen["ActiveState"]
+        if active in {"active", "reloading"}:
+            return "running", ""
+        refused = seen.get("ConditionResult") == "no"
+        if self.running and refused and seen.get("ConditionTimestampMonotonic", "0") != "0":
+            return "running", f"{self.name} is kept from starting by a condition of its own unit"
+        return ("stopped" if active == "inactive" else f"{active} ({seen.get('SubState')})"), ""
+
+    def steps(self, change: Change) -> Sequence[Step]:
+        steps: list[Step] = [Run(argv=("systemctl", "daemon-reload"))]
+        if self.enabled is not None and _startup_differs(change):
+            steps.append(Shell(script=self._startup()))
+        if not self.running:
+            return (*steps, self._systemctl("stop"))
+        if not _was_running(change):
+            return (*steps, Run(argv=("systemctl", "reset-failed", self.name), accept=(0, 1)),
+                    self._systemctl("start"))
+        if self._restarts(change):
+            if self.before_restart:
+                steps.append(
+                    Shell(script=self.before_restart, timeout_seconds=self.timeout_seconds)
+                )
+            return (*steps, self._systemctl("restart"))
+        return (*steps, self._systemctl("reload")) if change.trigger else steps
+
+    def _startup(self) -> str:
+        unit = quoted([self.name])
+        if not self.enabled:
+            return f"systemctl disable {unit}"
+        return f"systemctl unmask {unit}; systemctl enable {unit}"
+
+    def _systemctl(self, verb: str) -> Step:
+        block = () if self.wait else ("--no-block",)
+        argv = ("systemctl", verb, *block, self.name)
+        return Run(argv=argv, timeout_seconds=self.timeout_seconds)
+
+    def diagnose(self) -> str:
+        return journal((self.name,))
+
+    @classmethod
+    def revive(cls, hosts: tuple[str, ...], name: str, recalled: Mapping[str, str]) -> Self:
+        return cls(hosts=hosts, name=name)
+
+    def removal(self) -> Sequence[Step]:
+        unit = quoted([self.name])
+        script = f"systemctl disable --now {unit} 2>/dev/null || systemctl stop {unit}"
+        return (Shell(script=script, timeout_seconds=self.timeout_seconds),)
+
+
+def _was_running(change: Change) -> bool:
+    observed = change.observed
+    return isinstance(observed, Present) and observed.attributes.get("state") == "running"
+
+
+def _startup_differs(change: Change) -> bool:
+    return not isinstance(change.observed, Present) or change.changes("startup")
