@@ -12,8 +12,8 @@ from typing import Any
 class Ssh:
     """How to reach a host over SSH; a host's own settings win over the cluster's.
 
-    `port` is a TCP port; `identity_file` a private key; `jump` a `[user@]host[:port]` to go through;
-    `host_key` the pinned public key as in known_hosts (`ssh-ed25519 AAAA…`).
+    `port` is a TCP port; `identity_file` a private key; `jump` a `[user@]host[:port]` to go
+    through; `host_key` the pinned public key as in known_hosts (`ssh-ed25519 AAAA…`).
     """
 
     user: str | None = None

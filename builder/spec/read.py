@@ -1,0 +1,18 @@
+"""cluster.yml → ClusterSpec: the one entry into this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builder.spec.load import load
+from builder.spec.model import ClusterSpec
+
+
+def read_spec(path: Path) -> ClusterSpec:
+    """The spec in the file, validated, with all defaults. SpecError carries every mistake in it."""
+    document = load(path)
+    # Late, and after loading: both take longer to import than a file that is no YAML deserves.
+    from builder.registry import vocabulary  # noqa: PLC0415
+    from builder.spec.validate import validate  # noqa: PLC0415
+
+    return validate(document, vocabulary(), path.absolute())
