@@ -9,7 +9,7 @@ from typing import Any
 from builder.diagnostics import Diagnostic
 from builder.spec.model import Problem
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 MOST_SHOWN = 100
 
@@ -24,11 +24,11 @@ class Document:
 
     file: str
     values: Mapping[str, Any]
-    lines: Mapping[Path, int]
+    lines: Mapping[KeyPath, int]
     problems: tuple[tuple[int, Problem], ...] = ()
-    spoiled: frozenset[Path] = frozenset()
+    spoiled: frozenset[KeyPath] = frozenset()
 
-    def line(self, path: Path) -> int:
+    def line(self, path: KeyPath) -> int:
         """The line of `path`, or of the nearest thing around it that was written."""
         while path and path not in self.lines:
             path = path[:-1]
@@ -41,13 +41,13 @@ class Document:
         return _shortened(self.file, sorted({_diagnostic(self.file, *each) for each in placed}))
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """A path as people write it: `postgresql.users[0].name`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return text.removeprefix(".")
 
 
-def _within(path: Path, spoiled: frozenset[Path]) -> bool:
+def _within(path: KeyPath, spoiled: frozenset[KeyPath]) -> bool:
     return any(path[:length] in spoiled for length in range(1, len(path) + 1))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from cerberus import errors as cerberus
 from cerberus.errors import ValidationError
 
-from builder.spec.document import Path, dotted
+from builder.spec.document import KeyPath, dotted
 from builder.spec.model import Problem
 from builder.spec.schema import CORE, rule_at
 from builder.spec.section import Vocabulary
@@ -30,22 +30,31 @@ _KINDS = {
     "dict": "a mapping (`key: value` lines)",
 }
 _TRUTH = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_MISSING = "is required"
 _LONGEST_GUESS = 64
 
 
 def explain(
     found: Iterable[ValidationError], rule: Rule, vocabulary: Vocabulary
 ) -> Iterator[Problem]:
-    """One problem per mistake; `rule` is that of the whole document."""
-    for error in found:
-        yield from _explain(error, rule, vocabulary)
+    """One problem per mistake; `rule` is that of the whole document.
+
+    A required key that was only misspelled is one mistake, not two.
+    """
+    problems = [problem for error in found for problem in _explain(error, rule, vocabulary)]
+    misspelled = {(*each.path[:-1], each.advice) for each in problems}
+    for problem in problems:
+        answer = (*problem.path[:-1], _question(str(problem.path[-1])))
+        if problem.message != _MISSING or answer not in misspelled:
+            yield problem
 
 
 def _explain(error: ValidationError, root: Rule, vocabulary: Vocabulary) -> Iterator[Problem]:
     if error.code == cerberus.KEYSRULES.code:
         yield from _wrong_keys(error, root)
     elif error.is_group_error and not error.is_logic_error:
-        yield from explain(error.child_errors, root, vocabulary)
+        for child in error.child_errors:
+            yield from _explain(child, root, vocabulary)
     elif error.code == cerberus.UNKNOWN_FIELD.code:
         yield _unknown(error.document_path, root, vocabulary)
     else:
@@ -60,9 +69,9 @@ def _wrong_keys(error: ValidationError, root: Rule) -> Iterator[Problem]:
 
 
 def _wrong(error: ValidationError, rule: Rule) -> Problem:
-    path: Path = error.document_path
+    path: KeyPath = error.document_path
     if error.code == cerberus.REQUIRED_FIELD.code:
-        return Problem(path=path, message="is required", advice=_doc(rule))
+        return Problem(path=path, message=_MISSING, advice=_doc(rule))
     if error.code == cerberus.CUSTOM.code:
         return Problem(path=path, message=str(error.info[0]), advice=_doc(rule))
     if message := _about_other_keys(error):
@@ -148,10 +157,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if len(word) > _LONGEST_GUESS:
         return ""
     near = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else ""
+    return _question(near[0]) if near else ""
 
 
-def _unknown(path: Path, root: Rule, vocabulary: Vocabulary) -> Problem:
+def _question(word: str) -> str:
+    return f"did you mean `{word}`?"
+
+
+def _unknown(path: KeyPath, root: Rule, vocabulary: Vocabulary) -> Problem:
     key = str(path[-1])
     parent = rule_at(root, path[:-1])
     if len(path) == 1:
@@ -160,12 +173,12 @@ def _unknown(path: Path, root: Rule, vocabulary: Vocabulary) -> Problem:
     return Problem(path=path, message="unknown key", advice=advice or _known(path, parent))
 
 
-def _known(path: Path, parent: Rule) -> str:
+def _known(path: KeyPath, parent: Rule) -> str:
     keys = ", ".join(parent.get("schema", {}))
     return f"{dotted(path[:-1])} may have: {keys}" if keys else ""
 
 
-def _of_provider(path: Path, key: str, vocabulary: Vocabulary) -> str:
+def _of_provider(path: KeyPath, key: str, vocabulary: Vocabulary) -> str:
     owners = [name for name, settings in vocabulary.machines.items() if key in settings]
     if path[:-1] != ("machines",) or not owners:
         return ""

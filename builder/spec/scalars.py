@@ -2,8 +2,8 @@
 
 YAML 1.1 turns `no` into false, `0644` into 420, `22:30` into 1350 and `2024-01-01` into a date.
 Here only what nobody can misread is anything but text: `true`, `false`, `null`, `~`, nothing at
-all, decimal numbers without leading zeros. `on` therefore stays the text that PostgreSQL expects, and
-`0644` the text that `chmod` expects.
+all, decimal numbers without leading zeros. `on` therefore stays the text that PostgreSQL expects,
+and `0644` the text that `chmod` expects.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
-from builder.spec.document import Path
+from builder.spec.document import KeyPath
 from builder.spec.section import Vocabulary
 from builder.spec.types import (
     LABEL,
@@ -158,7 +158,7 @@ def _rules_below(rule: Rule) -> Iterator[Rule]:
         yield from rule.get(choice, ())
 
 
-def rule_at(rule: Rule, path: Path) -> Rule:
+def rule_at(rule: Rule, path: KeyPath) -> Rule:
     """The rule for what stands at `path`; empty if there is none."""
     for step in path:
         rule = _one_below(rule, step)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from builder.spec.document import Document, Path
+from builder.spec.document import Document, KeyPath
 from builder.spec.model import Problem
 from builder.spec.scalars import meaning
 
@@ -68,9 +68,9 @@ class _Builder:
 
     def __init__(self, events: Iterator[Any]) -> None:
         self.events = events
-        self.lines: dict[Path, int] = {}
+        self.lines: dict[KeyPath, int] = {}
         self.problems: list[tuple[int, Problem]] = []
-        self.spoiled: set[Path] = set()
+        self.spoiled: set[KeyPath] = set()
         self.left = MOST_VALUES
 
     def document(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class _Builder:
             return None
         return event
 
-    def _value(self, event: Any, path: Path) -> Any:
+    def _value(self, event: Any, path: KeyPath) -> Any:
         """What begins with `event`; reads it to its end, also where it is refused."""
         self._count(event, path)
         if self._is_refused(event, path):
@@ -110,37 +110,37 @@ class _Builder:
             return self._sequence(path)
         return _scalar(event)
 
-    def _is_refused(self, event: Any, path: Path) -> bool:
+    def _is_refused(self, event: Any, path: KeyPath) -> bool:
         if refusal := _refusal(event):
             self._problem(event, path, *refusal)
         return refusal is not None
 
-    def _problem(self, event: Any, path: Path, message: str, advice: str = "") -> None:
+    def _problem(self, event: Any, path: KeyPath, message: str, advice: str = "") -> None:
         problem = Problem(path=path, message=message, advice=advice)
         self.problems.append((_line(event.start_mark), problem))
 
-    def _count(self, event: Any, path: Path) -> None:
+    def _count(self, event: Any, path: KeyPath) -> None:
         self.left -= 1
         if self.left < 0:
             raise Malformed(_line(event.start_mark), f"more than {MOST_VALUES} values in one file")
         if len(path) > DEEPEST:
             raise Malformed(_line(event.start_mark), f"nested deeper than {DEEPEST} levels")
 
-    def _mapping(self, path: Path) -> dict[str, Any]:
+    def _mapping(self, path: KeyPath) -> dict[str, Any]:
         values: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key = self._key(event, path)
             if key is None or key in values:
-                self._value(next(self.events), (*path, key or "?"))
+                self._skip(next(self.events))
                 continue
             self.lines[(*path, key)] = _line(event.start_mark)
             values[key] = self._value(next(self.events), (*path, key))
         return values
 
-    def _key(self, event: Any, path: Path) -> str | None:
+    def _key(self, event: Any, path: KeyPath) -> str | None:
         """The key that `event` begins; None if there can be no such key."""
         if not isinstance(event, yaml.ScalarEvent | yaml.AliasEvent):
-            self._value(event, (*path, "?"))
+            self._skip(event)
         elif self._is_refused(event, path):
             return None
         elif isinstance(key := _scalar(event), str):
@@ -149,19 +149,34 @@ class _Builder:
         self._problem(event, path, "a key must be text", "put it in quotes")
         return None
 
-    def _look_for_first(self, key: str, event: Any, path: Path) -> None:
+    def _look_for_first(self, key: str, event: Any, path: KeyPath) -> None:
         here = (*path, key)
         if here in self.lines:
             first = f"given twice, first on line {self.lines[here]}"
             self._problem(event, here, first, "keep one of the two")
 
-    def _sequence(self, path: Path) -> list[Any]:
+    def _skip(self, event: Any) -> None:
+        """Read what begins with `event` to its end, and forget it."""
+        depth = _step(event)
+        while depth > 0:
+            event = next(self.events)
+            self._count(event, ())
+            depth += _step(event)
+
+    def _sequence(self, path: KeyPath) -> list[Any]:
         values: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             item = (*path, len(values))
             self.lines[item] = _line(event.start_mark)
             values.append(self._value(event, item))
         return values
+
+
+def _step(event: Any) -> int:
+    """How much deeper it goes behind `event`."""
+    if isinstance(event, yaml.CollectionStartEvent):
+        return 1
+    return -1 if isinstance(event, yaml.CollectionEndEvent) else 0
 
 
 def _scalar(event: Any) -> Any:

@@ -14,7 +14,6 @@ from builder.errors import SpecError
 from builder.spec.build import build
 from builder.spec.check import check_hosts
 from builder.spec.document import Document
-from builder.spec.explain import explain
 from builder.spec.model import ClusterSpec, Problem
 from builder.spec.schema import DEFAULT_PROVIDER, cluster_schema
 from builder.spec.section import Section, Vocabulary
@@ -25,7 +24,11 @@ def validate(document: Document, vocabulary: Vocabulary, path: Path) -> ClusterS
     """The spec in `document`; SpecError with every mistake, sorted by line."""
     rule = cluster_schema(vocabulary, _provider(document.values))
     values = _with_demanded_sections(document.values, vocabulary)
-    _raise_any(document.diagnose(explain(errors_in(values, rule), rule, vocabulary)))
+    if errors := errors_in(values, rule):
+        from builder.spec.explain import explain  # noqa: PLC0415  (a sound spec need not pay for it)
+
+        _raise_any(document.diagnose(explain(errors, rule, vocabulary)))
+    _raise_any(document.diagnose(()))
     spec = build(with_defaults(values, rule), vocabulary, path)
     _raise_any(document.diagnose(_across_keys(spec, vocabulary, values)))
     return spec
