@@ -37,7 +37,8 @@ def roles() -> Mapping[str, Role]:
 def _ours() -> Iterator[Role]:
     package = importlib.import_module("roles")
     for module in pkgutil.iter_modules(package.__path__):
-        yield importlib.import_module(f"roles.{module.name}").ROLE
+        if not module.name.startswith("_"):  # what several roles share, and is none itself
+            yield importlib.import_module(f"roles.{module.name}").ROLE
 
 
 def _others() -> Iterator[Role]:
@@ -64,9 +65,13 @@ def _subclasses(base: type[Resource]) -> Iterator[type[Resource]]:
 @cache
 def vocabulary() -> Vocabulary:
     """All that a cluster.yml may say."""
-    sections = {name: item for role in roles().values() for name, item in role.sections.items()}
+    declared = [(name, item, role) for role in roles().values()
+                for name, item in role.sections.items()]
     return Vocabulary(
-        sections=sections, roles=frozenset(roles()), machines=_machine_schemas()
+        sections={name: item for name, item, _ in declared},
+        owners={name: role.name for name, _, role in declared if not role.everywhere},
+        roles=frozenset(name for name, role in roles().items() if not role.everywhere),
+        machines=_machine_schemas(),
     )
 
 

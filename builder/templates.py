@@ -67,8 +67,8 @@ def render(name: str, values: dict[str, Any], home: Path | None = None) -> Rende
     `home` is a further folder to look in first: a role from another distribution brings its own.
     """
     homes = (home, _home()) if home else (_home(),)
-    text = _environment(homes, _revealed).get_template(name).render(values)
+    text = _environment(homes, _revealed).get_template(f"{name}.j2").render(values)
     if not any(isinstance(value, Secret) for value in values.values()):
         return Rendered(text=text, masked=text)
-    masked = _environment(homes, _masked).get_template(name).render(values)
+    masked = _environment(homes, _masked).get_template(f"{name}.j2").render(values)
     return Rendered(text=text, masked=masked)

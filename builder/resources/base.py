@@ -102,6 +102,7 @@ class Resource:
 
     kind: ClassVar[str]
     observed_in_plan: ClassVar[bool] = True  # False: nothing to look at (a gate)
+    late: ClassVar[bool] = False  # True: what there is, is known only when its needs are done
 
     hosts: tuple[str, ...]
     name: str
@@ -110,7 +111,7 @@ class Resource:
     @property
     def address(self) -> str:
         """`host/kind:name`; `cluster/kind:name` where several hosts can answer for it."""
-        return f"{self.hosts[0] if len(self.hosts) == 1 else 'cluster'}/{self.kind}:{self.name}"
+        return address(self.hosts, self.kind, self.name)
 
     # ── what is wanted ──────────────────────────────────────────────────────────────────────────
     def attributes(self) -> Mapping[str, Value]:
@@ -211,6 +212,11 @@ class Change:
 
     def changes(self, attribute: str) -> bool:
         return any(change.name == attribute for change in self.attributes)
+
+
+def address(hosts: Sequence[str], kind: str, name: str) -> str:
+    """How a resource is named everywhere: in plans, in manifests, in `--only`."""
+    return f"{hosts[0] if len(hosts) == 1 else 'cluster'}/{kind}:{name}"
 
 
 def digest(value: Value) -> str:

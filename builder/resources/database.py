@@ -16,6 +16,7 @@ class Database(Resource):
     """A database with its owner. Encoding and locale count at creation only."""
 
     kind: ClassVar[str] = "database"
+    late: ClassVar[bool] = True
 
     server: Server = Server()
     owner: str = "postgres"
@@ -68,6 +69,7 @@ class Extension(Resource):
     """An extension in a database; `name` is `database/extension`."""
 
     kind: ClassVar[str] = "extension"
+    late: ClassVar[bool] = True
 
     server: Server = Server()
 

@@ -24,6 +24,7 @@ class DatabaseRole(Resource):
     """
 
     kind: ClassVar[str] = "role"
+    late: ClassVar[bool] = True
 
     server: Server = Server()
     verifier: Secret | None = field(default=None, repr=False)

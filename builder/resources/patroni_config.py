@@ -22,13 +22,16 @@ _PARAMETERS = ("postgresql", "parameters")
 
 @dataclass(frozen=True, kw_only=True)
 class RestApi:
-    """How each host asks the Patroni on itself: `urls` by host, without a path, and the CA file.
+    """How each host asks the Patroni on itself: `urls` by host, without a path, and
+    the files it needs: the CA, and a client certificate with its key, which changes require.
 
     `user` and `password` are for changes; looking needs none. `data` is the data directory.
     """
 
     urls: Mapping[str, str] = field(default_factory=dict)
     ca: str = ""
+    certificate: str = ""
+    key: str = ""
     data: str = ""
     user: str = ""
     password: Secret | None = field(default=None, repr=False)
@@ -53,7 +56,8 @@ class RestApi:
             "header": "Content-Type: application/json",
         }
         lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
-        words = ("curl", "-sS", "-f", "--max-time", str(timeout_seconds), "--cacert", self.ca)
+        tls = ("--cacert", self.ca, "--cert", self.certificate, "--key", self.key)
+        words = ("curl", "-sS", "-f", "--max-time", str(timeout_seconds), *tls)
         call = f'{quoted((*words, "-K", "-"))} "$url"{quoted([path])}'
         script = f"{self._own_url()}; {call} >/dev/null"
         return Shell(script=script, stdin=lines.encode(), timeout_seconds=timeout_seconds + 5)
@@ -64,6 +68,7 @@ class PatroniConfig(Resource):
     """The dynamic configuration of scope `name`; `config` is the wanted part of it, nested."""
 
     kind: ClassVar[str] = "patroni_config"
+    late: ClassVar[bool] = True
 
     config: Mapping[str, Any] = field(default_factory=dict)
     api: RestApi = RestApi()

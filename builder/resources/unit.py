@@ -18,7 +18,7 @@ from builder.resources.base import (
     quoted,
 )
 from builder.resources.gate import journal
-from builder.resources.steps import Run, Shell, Step
+from builder.resources.steps import Await, Run, Shell, Step
 
 _PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ConditionResult,"
@@ -33,7 +33,8 @@ class Unit(Resource):
     `restart_on` and `reload_on` are addresses whose change makes it restart or reload: once per
     apply, however many of them change. `restart_impact` is what a restart costs the service.
     `before_restart` (shell) runs on the host first and may refuse by its exit status. `group` names
-    a rolling group: of one group, one member at a time is restarted. `wait` is False for a unit
+    a rolling group: of one group, one member at a time is restarted, and the next one only after
+    `after_restart` (a condition, in shell) has come to hold again. `wait` is False for a unit
     whose start ends only when others have started too; a gate says when it is up.
     """
 
@@ -45,6 +46,7 @@ class Unit(Resource):
     reload_on: tuple[str, ...] = ()
     restart_impact: Impact = Impact.RESTART
     before_restart: str = ""
+    after_restart: str = ""
     group: str | None = None
     wait: bool = True
     timeout_seconds: int = 120
@@ -122,8 +124,19 @@ class Unit(Resource):
                 steps.append(
                     Shell(script=self.before_restart, timeout_seconds=self.timeout_seconds)
                 )
-            return (*steps, self._systemctl("restart"))
+            return (*steps, self._systemctl("restart"), *self._recovery())
         return (*steps, self._systemctl("reload")) if change.trigger else steps
+
+    def _recovery(self) -> Sequence[Step]:
+        if not self.after_restart:
+            return ()
+        return (
+            Await(
+                what=f"{self.name} has recovered",
+                condition=self.after_restart,
+                timeout_seconds=self.timeout_seconds,
+            ),
+        )
 
     def _startup(self) -> str:
         unit = quoted([self.name])

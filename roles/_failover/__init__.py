@@ -1,0 +1,165 @@
+"""The timings of etcd, Patroni, HAProxy and Keepalived together, and the outage they allow. Pure.
+
+They are one setting because they only make sense together: a fast check in front of a slow lease
+gains nothing, and a lease shorter than its renewal loses the leader for no reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from builder.role import Promise
+from builder.spec.model import ClusterSpec, Problem
+from builder.spec.section import Section
+from builder.spec.types import Rule, boolean, one_of, optional, seconds
+
+_PROMOTION_SECONDS = 2.0  # taking the key, leaving recovery, accepting connections
+_FLOORS = {"ttl": 20, "loop_wait": 1, "retry_timeout": 3}  # patroni/config.py adjusts silently
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """All times in seconds, but etcd's heartbeat and election, which are milliseconds.
+
+    Rules: loop_wait + 2 * retry_timeout <= ttl (Patroni docs/dynamic_configuration.rst);
+    election >= 5 * heartbeat, about 10 round trips (etcd docs, tuning).
+    """
+
+    ttl: int
+    loop_wait: int
+    retry_timeout: int
+    primary_start_timeout: int = 0
+    primary_stop_timeout: int = 30
+    wal_sender_timeout: int = 5
+    heartbeat_ms: int = 100
+    election_ms: int = 1000
+    check_interval: float = 1.0
+    check_fast: float = 0.5
+    check_down: float = 0.5
+    check_fall: int = 3
+    check_rise: int = 1
+    advertisement: int = 1
+    script_interval: int = 1
+    script_timeout: int = 1
+    script_fall: int = 2
+
+    @property
+    def balancer_notices(self) -> float:
+        """Until HAProxy sends connections to a new leader (its configuration.txt, 5.2 `inter`)."""
+        return self.check_down + (self.check_rise - 1) * self.check_fast + 1.0
+
+    @property
+    def host_lost(self) -> float:
+        return self.ttl + self.loop_wait + _PROMOTION_SECONDS + self.balancer_notices
+
+    @property
+    def postgresql_crashed(self) -> float:
+        return (
+            self.loop_wait + self.primary_start_timeout + _PROMOTION_SECONDS
+            + self.balancer_notices
+        )
+
+    @property
+    def switchover(self) -> float:
+        return _PROMOTION_SECONDS + self.balancer_notices + 1.5
+
+    @property
+    def balancer_lost(self) -> float:
+        """Three missed advertisements and the skew (RFC 5798), rounded up."""
+        return 3 * self.advertisement + 1.0
+
+    @property
+    def balancer_hung(self) -> float:
+        """The check fails `fall` times, then the address is handed over."""
+        return self.script_fall * (self.script_interval + self.script_timeout) + 2.0
+
+
+PRESETS: Mapping[str, Timings] = {
+    "lan": Timings(ttl=20, loop_wait=5, retry_timeout=5),
+    "standard": Timings(ttl=30, loop_wait=5, retry_timeout=10, wal_sender_timeout=10),
+    "wan": Timings(
+        ttl=60,
+        loop_wait=10,
+        retry_timeout=20,
+        wal_sender_timeout=30,
+        heartbeat_ms=300,
+        election_ms=3000,
+        check_interval=2.0,
+        check_fast=1.0,
+        check_down=1.0,
+    ),
+    "slow": Timings(
+        ttl=60,
+        loop_wait=10,
+        retry_timeout=20,
+        primary_stop_timeout=60,
+        wal_sender_timeout=30,
+        heartbeat_ms=500,
+        election_ms=5000,
+        check_interval=3.0,
+        check_fast=2.0,
+        check_down=2.0,
+        script_interval=3,
+        script_timeout=3,
+    ),
+}
+
+
+def timings(spec: ClusterSpec) -> Timings:
+    """The preset, with what the spec overrides."""
+    section = spec.sections["failover"]
+    named = {name: section[f"{name}_seconds"] for name in ("ttl", "loop_wait", "retry_timeout")}
+    return replace(PRESETS[section["preset"]], **{k: v for k, v in named.items() if v is not None})
+
+
+def promises(spec: ClusterSpec) -> Iterable[Promise]:
+    """The bounds that these timings give, the worst first."""
+    times = timings(spec)
+    yield Promise(fault="database host lost", seconds=times.host_lost)
+    yield Promise(fault="PostgreSQL crashed", seconds=times.postgresql_crashed)
+    yield Promise(fault="switchover", seconds=times.switchover)
+
+
+def _check(spec: ClusterSpec) -> Iterable[Problem]:
+    times = timings(spec)
+    least = times.loop_wait + 2 * times.retry_timeout
+    if least > times.ttl:
+        yield Problem(
+            path=("failover",),
+            message=(
+                f"loop_wait ({times.loop_wait}) + 2 * retry_timeout ({times.retry_timeout}) is "
+                f"{least}, more than ttl ({times.ttl})"
+            ),
+            advice="Patroni would change these silently; lower them, or raise ttl_seconds",
+        )
+
+
+def _override(name: str, doc: str) -> Rule:
+    return optional(seconds(None, doc, _FLOORS[name], 600))
+
+
+SECTION = Section(
+    doc="How fast a failure is noticed, and what may be lost. One preset sets etcd, Patroni, "
+    "HAProxy and Keepalived together; the plan states the outage that follows from it.",
+    schema={
+        "preset": one_of(
+            tuple(PRESETS),
+            "lan",
+            "`lan` for one site with good disks, `standard` for shared or busy machines, `wan` for "
+            "several sites, `slow` for emulated machines.",
+        ),
+        "synchronous": boolean(
+            True,
+            "A commit is acknowledged only when a second host has it, so a failover loses nothing. "
+            "With two database hosts, writes go on alone when the other is gone; with three or "
+            "more, a quorum acknowledges.",
+        ),
+        "ttl_seconds": _override("ttl", "Life of the leader's lease; overrides the preset."),
+        "loop_wait_seconds": _override("loop_wait", "Pause of Patroni's loop; overrides."),
+        "retry_timeout_seconds": _override(
+            "retry_timeout", "How long Patroni retries etcd and PostgreSQL; overrides."
+        ),
+    },
+    check=_check,
+)

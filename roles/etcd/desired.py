@@ -1,0 +1,163 @@
+"""What an etcd host must have. Pure.
+
+Bootstrap is apart from the steady state: `bootstrap.env` counts until the data directory exists, and
+never again, so a changed member list rewrites and restarts nothing (etcd docs, runtime
+reconfiguration: `initial-*` flags are ignored once a member has data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from roles._failover import timings
+from roles.etcd.settings import (
+    CLIENT_CA,
+    CONFIG,
+    DATA,
+    NAME,
+    PEER_CA,
+    TLS,
+    USER,
+    endpoints,
+    members,
+)
+
+from builder.resources.base import Resource, address, quoted
+from builder.resources.directory import Directory
+from builder.resources.gate import Gate
+from builder.resources.package import Package
+from builder.resources.unit import Unit
+from builder.role import Context, Opening, Secrets
+from builder.security.authority import CertificateRequest
+from builder.spec.model import ClusterSpec, Host
+
+UNIT = "etcd.service"
+
+
+def resources(ctx: Context) -> Iterable[Resource]:
+    here = (ctx.host.name,)
+    packages = [
+        Package(hosts=here, name=name, needs=(ctx.address("file", "/usr/sbin/policy-rc.d"),))
+        for name in ("etcd-server", "etcd-client")
+    ]
+    needs = tuple(package.address for package in packages)
+    yield from packages
+    yield Directory(hosts=here, name=CONFIG, needs=needs)
+    yield Directory(hosts=here, name=TLS, mode="0750", group=USER, needs=needs)
+    yield Directory(hosts=here, name="/var/lib/etcd", mode="0700", owner=USER, group=USER,
+                    needs=needs)
+    tls = list(_tls(ctx, needs))
+    settings = _settings(ctx, needs)
+    bootstrap = _bootstrap(ctx, needs)
+    unit = ctx.file(f"/etc/systemd/system/{UNIT}", "etcd/etcd.service",
+                    options={"needs": needs}, config=CONFIG, user=USER, data=DATA)
+    yield from (*tls, settings, bootstrap, unit)
+    yield Unit(
+        hosts=here,
+        name=UNIT,
+        needs=(bootstrap.address, *(item.address for item in tls)),
+        restart_on=(settings.address, unit.address),
+        group="etcd",
+        after_restart=health(ctx.spec),
+        wait=False,
+    )
+
+
+def gate(spec: ClusterSpec) -> str:
+    """The address of the gate that Patroni waits for."""
+    return address([host.name for host in members(spec)], Gate.kind, NAME)
+
+
+def cluster_resources(spec: ClusterSpec, _: Secrets) -> Iterable[Resource]:
+    hosts = tuple(host.name for host in members(spec))
+    yield Gate(
+        hosts=hosts,
+        name=NAME,
+        what="every etcd member is healthy",
+        condition=health(spec),
+        needs=tuple(f"{host}/unit:{UNIT}" for host in hosts),
+        units=("etcd",),
+        timeout_seconds=120,
+    )
+
+
+def health(spec: ClusterSpec) -> str:
+    """Shell: every member answers a linearizable read. Says who does not."""
+    hosts = ",".join(f"https://{endpoint}" for endpoint in endpoints(spec))
+    command = f"{etcdctl(hosts)} endpoint health --dial-timeout=2s --command-timeout=3s"
+    return f"r=$({command} 2>&1) || {{ echo \"$r\" | grep -v 'is healthy' | tail -n 3; exit 1; }}"
+
+
+def etcdctl(endpoint: str) -> str:
+    """An etcdctl command line for an etcd host."""
+    words = (
+        "etcdctl",
+        f"--endpoints={endpoint}",
+        f"--cacert={TLS}/client-ca.crt",
+        f"--cert={TLS}/client.crt",
+        f"--key={TLS}/client.key",
+    )
+    return f"ETCDCTL_API=3 {quoted(words)}"
+
+
+def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
+    owner = {"owner": USER, "group": USER, "needs": needs}
+    for name, authority in (("peer", PEER_CA), ("client", CLIENT_CA)):
+        yield ctx.authority_file(f"{TLS}/{name}-ca.crt", authority, needs=needs)
+    names = {"dns_names": (ctx.host.name, "localhost"),
+             "addresses": (ctx.host.address, "127.0.0.1")}
+    both = CertificateRequest(common_name=ctx.host.name, server=True, client=True, **names)
+    client = CertificateRequest(common_name=None, server=False, client=True, **names)
+    for purpose, authority, request in (
+        ("peer", PEER_CA, both),
+        ("server", CLIENT_CA, both),
+        ("client", CLIENT_CA, client),
+    ):
+        yield ctx.certificate(
+            f"{TLS}/{purpose}.crt",
+            key_path=f"{TLS}/{purpose}.key",
+            authority=authority,
+            purpose=f"etcd-{purpose}",
+            request=request,
+            **owner,
+        )
+
+
+def _settings(ctx: Context, needs: tuple[str, ...]) -> Resource:
+    section = ctx.section("etcd")
+    return ctx.file(
+        f"{CONFIG}/etcd.env",
+        "etcd/etcd.env",
+        options={"needs": needs},
+        section=section,
+        timings=timings(ctx.spec),
+        tls=TLS,
+        data=DATA,
+        quota_bytes=section["quota_mib"] * 1024 * 1024,
+    )
+
+
+def _bootstrap(ctx: Context, needs: tuple[str, ...]) -> Resource:
+    port = ctx.section("etcd")["peer_port"]
+    initial = ",".join(f"{h.name}=https://{h.address}:{port}" for h in members(ctx.spec))
+    return ctx.file(
+        f"{CONFIG}/bootstrap.env",
+        "etcd/bootstrap.env",
+        options={"needs": needs, "settled_by": f"{DATA}/member"},
+        initial_cluster=initial,
+    )
+
+
+def openings(spec: ClusterSpec, host: Host) -> Iterable[Opening]:
+    section = spec.sections["etcd"]
+    etcd = tuple(h.address for h in members(spec))
+    clients = tuple(h.address for h in spec.with_role("patroni"))
+    yield Opening(
+        port=section["client_port"],
+        peers=tuple(dict.fromkeys(etcd + clients)),
+        what="etcd clients",
+        address=host.address,
+    )
+    yield Opening(
+        port=section["peer_port"], peers=etcd, what="etcd peers", address=host.address
+    )

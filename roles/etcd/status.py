@@ -1,0 +1,57 @@
+"""What `status` says about etcd. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from roles.etcd.desired import etcdctl
+from roles.etcd.settings import members
+
+from builder.role import StatusProbe
+from builder.spec.model import ClusterSpec, Host
+
+
+def _script(spec: ClusterSpec, host: Host) -> str:
+    own = f"https://{host.address}:{spec.sections['etcd']['client_port']}"
+    base = f"timeout 5 {etcdctl(own)[len('ETCDCTL_API=3 '):]}"
+    return (
+        "export ETCDCTL_API=3\n"
+        f"{base} endpoint status -w json --command-timeout=3s 2>/dev/null; echo\n"
+        f"{base} endpoint health --command-timeout=3s 2>&1"
+    )
+
+
+def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, Any]:
+    found = {host.name: _member(answers.get(host.name, "")) for host in members(spec)}
+    healthy = sum(member["healthy"] for member in found.values())
+    return {"members": found, "healthy": healthy, "quorum": healthy > len(found) // 2}
+
+
+def _member(answer: str) -> Mapping[str, Any]:
+    first, _, health = answer.partition("\n")
+    try:
+        status = json.loads(first)[0]["Status"]
+    except (ValueError, LookupError, TypeError):
+        return {"healthy": False, "leader": False, "version": None, "size_bytes": None}
+    return {
+        "healthy": "is healthy" in health,
+        "leader": status["leader"] == status["header"]["member_id"],
+        "version": status["version"],
+        "size_bytes": status["dbSize"],
+    }
+
+
+def _rows(summary: Mapping[str, Any]) -> Sequence[str]:
+    members = summary["members"]
+    quorum = "quorum" if summary["quorum"] else "NO QUORUM"
+    yield_rows = [f"{summary['healthy']} of {len(members)} healthy, {quorum}"]
+    for name, member in members.items():
+        state = "healthy" if member["healthy"] else "NOT HEALTHY"
+        role = "leader" if member["leader"] else ""
+        yield_rows.append(f"{name:<12} {state:<12} {role:<8} {member['version'] or ''}".rstrip())
+    return yield_rows
+
+
+STATUS = StatusProbe(script=_script, summarise=_summarise, rows=_rows)

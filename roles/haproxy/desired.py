@@ -1,0 +1,60 @@
+"""What a balancer must have. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from roles._failover import timings
+from roles.haproxy.settings import CA_FILE, CONFIG, client_address
+from roles.patroni.settings import CA, members
+
+from builder.resources.base import Resource
+from builder.resources.directory import Directory
+from builder.resources.package import Package
+from builder.resources.unit import Unit
+from builder.role import Context
+
+UNIT = "haproxy.service"
+
+
+def resources(ctx: Context) -> Iterable[Resource]:
+    here = (ctx.host.name,)
+    first = (ctx.address("file", "/usr/sbin/policy-rc.d"),)
+    package = Package(hosts=here, name="haproxy", needs=first)
+    needs = (package.address,)
+    authority = ctx.authority_file(CA_FILE, CA, needs=needs)
+    config = _config(ctx, (*needs, authority.address))
+    directory = f"/etc/systemd/system/{UNIT}.d"
+    drop_in = ctx.file(f"{directory}/pgha-build.conf", "haproxy/drop-in.conf",
+                       options={"needs": needs})
+    yield from (package, authority, config, Directory(hosts=here, name=directory), drop_in)
+    yield Unit(
+        hosts=here,
+        name=UNIT,
+        needs=(ctx.address("sysctl", "net.ipv4.ip_nonlocal_bind"),),
+        restart_on=(drop_in.address,),
+        reload_on=(config.address, authority.address),
+        after_restart=_serving(ctx),
+        group="balancer",
+    )
+
+
+def _serving(ctx: Context) -> str:
+    return f"curl -fsS -m 2 -o /dev/null http://127.0.0.1:{ctx.section('haproxy')['status_port']}/healthy"
+
+
+def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:
+    section = ctx.section("haproxy")
+    return ctx.file(
+        CONFIG,
+        "haproxy/haproxy.cfg",
+        options={"needs": needs, "mode": "0640", "group": "haproxy",
+                 "check": ("haproxy", "-c", "-q", "-f", "{}")},
+        section=section,
+        address=client_address(ctx.spec, ctx.host),
+        members=members(ctx.spec),
+        postgresql=ctx.section("postgresql"),
+        patroni=ctx.section("patroni"),
+        timings=timings(ctx.spec),
+        ca=CA_FILE,
+    )

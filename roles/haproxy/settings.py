@@ -1,0 +1,67 @@
+"""What cluster.yml says about HAProxy. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from builder.role import Opening
+from builder.spec.model import ClusterSpec, Host, Problem
+from builder.spec.section import Section
+from builder.spec.types import cidr, integer, list_of, port
+
+NAME = "haproxy"
+CONFIG = "/etc/haproxy/haproxy.cfg"
+CA_FILE = "/etc/haproxy/pgha-ca.crt"
+
+
+def client_address(spec: ClusterSpec, host: Host) -> str:
+    """Where clients connect: the virtual IP where there is one, else the host itself."""
+    virtual = spec.sections.get("keepalived", {}).get("virtual_ip")
+    return virtual.split("/")[0] if virtual else host.address
+
+
+def openings(spec: ClusterSpec, host: Host) -> Iterable[Opening]:
+    section = spec.sections["haproxy"]
+    allowed = tuple(section["clients"]) or None
+    for name, what in (("primary_port", "writes"), ("replica_port", "reads")):
+        yield Opening(
+            port=section[name], peers=allowed, what=what, address=client_address(spec, host)
+        )
+    yield Opening(
+        port=section["status_port"],
+        peers=(*(h.address for h in spec.with_role(NAME)), *section["monitoring"]),
+        what="HAProxy's state and metrics",
+        address=host.address,
+    )
+
+
+def _check(spec: ClusterSpec) -> Iterable[Problem]:
+    if spec.with_role(NAME) and not spec.with_role("patroni"):
+        yield Problem(
+            path=("hosts",),
+            message="hosts carry the role haproxy, and none carries patroni",
+            advice="a balancer needs database hosts to send connections to",
+        )
+    section = spec.sections["haproxy"]
+    if section["primary_port"] == section["replica_port"]:
+        yield Problem(
+            path=("haproxy", "replica_port"), message="primary_port and replica_port are the same"
+        )
+
+
+SECTION = Section(
+    doc="The balancers. Clients connect to the virtual IP at these ports.",
+    schema={
+        "primary_port": port(5432, "TCP port that leads to the leader: for writes."),
+        "replica_port": port(5433, "TCP port that leads to replicas: for reads."),
+        "status_port": port(8404, "TCP port of state, health and Prometheus metrics."),
+        "max_connections": integer(
+            "Most client connections at a time.", default=1000, least=10, most=100000
+        ),
+        "clients": list_of(
+            cidr("A network."), "Networks that clients may come from; empty allows all."
+        ),
+        "monitoring": list_of(cidr("A network."), "Networks that may read state and metrics."),
+    },
+    check=_check,
+)

@@ -1,0 +1,20 @@
+"""Keepalived: one address that exactly one working balancer holds. Pure."""
+
+from __future__ import annotations
+
+from roles.keepalived.desired import resources
+from roles.keepalived.settings import NAME, SECTION, openings, promises
+from roles.keepalived.status import STATUS
+
+from builder.role import Role
+
+ROLE = Role(
+    name=NAME,
+    doc="Holds the virtual IP together with its peers.",
+    sections={"keepalived": SECTION},
+    services=("keepalived",),
+    resources=resources,
+    openings=openings,
+    promises=promises,
+    status=STATUS,
+)

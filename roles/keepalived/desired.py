@@ -1,0 +1,63 @@
+"""What a holder of the virtual IP must have. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from roles._failover import timings
+from roles.keepalived.settings import NAME, peers
+
+from builder.resources.base import Resource
+from builder.resources.directory import Directory
+from builder.resources.package import Package
+from builder.resources.unit import Unit
+from builder.resources.user import User
+from builder.role import Context
+
+UNIT = "keepalived.service"
+SCRIPT_USER = "keepalived_script"
+INTERFACE_SCRIPT = "/usr/local/lib/pgha-build/keepalived-interface"
+
+
+def resources(ctx: Context) -> Iterable[Resource]:
+    here = (ctx.host.name,)
+    first = (ctx.address("file", "/usr/sbin/policy-rc.d"),)
+    packages = [Package(hosts=here, name=name, needs=first) for name in ("keepalived", "curl")]
+    user = User(hosts=here, name=SCRIPT_USER)
+    needs = (*(package.address for package in packages), user.address)
+    scripts = Directory(hosts=here, name="/usr/local/lib/pgha-build")
+    interface = ctx.file(INTERFACE_SCRIPT, "keepalived/keepalived-interface",
+                         options={"mode": "0755"}, section=ctx.section(NAME))
+    config = _config(ctx, (*needs, interface.address))
+    directory = f"/etc/systemd/system/{UNIT}.d"
+    drop_in = ctx.file(f"{directory}/pgha-build.conf", "keepalived/drop-in.conf",
+                       options={"needs": needs}, script=INTERFACE_SCRIPT)
+    yield from (*packages, user, scripts, interface, config,
+                Directory(hosts=here, name=directory), drop_in)
+    yield Unit(
+        hosts=here,
+        name=UNIT,
+        needs=(ctx.address("unit", "haproxy.service"),),
+        restart_on=(drop_in.address, interface.address),
+        reload_on=(config.address,),
+        group="balancer",
+    )
+
+
+def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:
+    order = [host.name for host in ctx.spec.with_role(NAME)].index(ctx.host.name)
+    return ctx.file(
+        "/etc/keepalived/keepalived.conf",
+        "keepalived/keepalived.conf",
+        options={
+            "needs": needs,
+            "mode": "0640",
+            "check": ("sh", "-c", f'{INTERFACE_SCRIPT} && keepalived -t -f "$0"', "{}"),
+        },
+        section=ctx.section(NAME),
+        status_port=ctx.section("haproxy")["status_port"],
+        peers=peers(ctx.spec, ctx.host),
+        priority=200 - 10 * order,
+        timings=timings(ctx.spec),
+        user=SCRIPT_USER,
+    )

@@ -1,0 +1,24 @@
+"""Patroni, which runs PostgreSQL and decides which of them leads. Pure."""
+
+from __future__ import annotations
+
+from roles._failover import SECTION as FAILOVER
+from roles._failover import promises
+from roles.patroni.contents import contents
+from roles.patroni.desired import resources
+from roles.patroni.settings import NAME, PATRONI, POSTGRESQL, openings
+from roles.patroni.status import STATUS
+
+from builder.role import Role
+
+ROLE = Role(
+    name=NAME,
+    doc="A PostgreSQL server under Patroni.",
+    sections={"postgresql": POSTGRESQL, "patroni": PATRONI, "failover": FAILOVER},
+    services=("patroni", "postgresql", "postgresql@"),
+    resources=resources,
+    cluster_resources=contents,
+    openings=openings,
+    promises=promises,
+    status=STATUS,
+)

@@ -1,0 +1,202 @@
+"""What a database host must have. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from roles._failover import timings
+from roles.etcd.desired import gate
+from roles.etcd.settings import CLIENT_CA, endpoints
+from roles.patroni.dynamic import dynamic_config
+from roles.patroni.settings import (
+    CA,
+    CONFIG,
+    REPLICATION,
+    REST_USER,
+    REWIND,
+    SUPERUSER,
+    TLS,
+    USER,
+    data_directory,
+    members,
+)
+
+from builder.resources.base import Impact, Resource
+from builder.resources.directory import Directory
+from builder.resources.file import File
+from builder.resources.package import Package
+from builder.resources.unit import Unit
+from builder.role import Context
+from builder.security.authority import CertificateRequest
+
+UNIT = "patroni.service"
+SECRETS = {
+    "superuser": SUPERUSER,
+    "replication": REPLICATION,
+    "rewind": REWIND,
+    "rest": REST_USER,
+}
+
+
+def resources(ctx: Context) -> Iterable[Resource]:
+    here = (ctx.host.name,)
+    no_cluster = File(
+        hosts=here,
+        name="/etc/postgresql-common/createcluster.d/pgha-build.conf",
+        content=b"# Managed by pgha-build: Patroni makes the cluster, not the package.\n"
+        b"create_main_cluster = false\n",
+    )
+    parents = [
+        Directory(hosts=here, name=f"/etc/postgresql-common{below}") for below in ("", "/createcluster.d")
+    ]
+    packages = _packages(ctx, no_cluster)
+    needs = tuple(package.address for package in packages)
+    yield from (*parents, no_cluster, *packages)
+    yield from _directories(ctx, needs)
+    tls = list(_tls(ctx, needs))
+    config = _config(ctx, needs)
+    unit = ctx.file(f"/etc/systemd/system/{UNIT}", "patroni/patroni.service",
+                    options={"needs": needs}, config=f"{CONFIG}/config.yml", user=USER,
+                    stop_seconds=timings(ctx.spec).primary_stop_timeout + 30)
+    ctl = File(hosts=here, name="/etc/profile.d/pgha-build.sh", needs=needs,
+               content=b"# Managed by pgha-build: patronictl finds the cluster without further words.\n"
+               + f"export PATRONICTL_CONFIG_FILE={CONFIG}/config.yml\n".encode())
+    yield from (*tls, config, unit, ctl, *_watchdog(ctx, needs))
+    yield Unit(
+        hosts=here,
+        name=UNIT,
+        needs=(gate(ctx.spec), *needs),
+        restart_on=(unit.address,),
+        reload_on=(config.address, *(item.address for item in tls)),
+        restart_impact=Impact.SWITCHOVER if len(members(ctx.spec)) > 1 else Impact.OUTAGE,
+        before_restart=_hand_over(ctx),
+        after_restart=healthy(ctx),
+        group="patroni",
+        timeout_seconds=180,
+    )
+
+
+def _packages(ctx: Context, no_cluster: File) -> list[Package]:
+    """python3-etcd by name: else apt may choose another store for Patroni, and it would not start."""
+    version = ctx.section("postgresql")["version"]
+    first = (no_cluster.address, ctx.address("file", "/usr/sbin/policy-rc.d"))
+    names = (f"postgresql-{version}", "patroni", "python3-etcd", "curl")
+    return [Package(hosts=(ctx.host.name,), name=name, needs=first) for name in names]
+
+
+def _directories(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
+    here = (ctx.host.name,)
+    version = ctx.section("postgresql")["version"]
+    yield Directory(hosts=here, name=CONFIG, group=USER, mode="0750", needs=needs)
+    yield Directory(hosts=here, name=TLS, group=USER, mode="0750", needs=needs)
+    yield Directory(hosts=here, name=f"/var/lib/postgresql/{version}", owner=USER, group=USER,
+                    needs=needs)
+    yield Directory(hosts=here, name="/var/lib/patroni", owner=USER, group=USER, mode="0700",
+                    needs=needs)
+
+
+def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
+    """One server certificate for PostgreSQL and the REST API; one without a name for etcd.
+
+    etcd's gateway, which Patroni uses, refuses client certificates with a Common Name once
+    authentication is on (etcd server/embed/serve.go).
+    """
+    owner = {"owner": USER, "group": USER, "needs": needs}
+    yield ctx.authority_file(f"{TLS}/ca.crt", CA, needs=needs)
+    yield ctx.authority_file(f"{TLS}/etcd-ca.crt", CLIENT_CA, needs=needs)
+    addresses = (ctx.host.address, "127.0.0.1", *_virtual_address(ctx))
+    names = (ctx.host.name, "localhost")
+    yield ctx.certificate(
+        f"{TLS}/server.crt",
+        key_path=f"{TLS}/server.key",
+        authority=CA,
+        purpose="patroni-server",
+        request=CertificateRequest(
+            common_name=ctx.host.name, dns_names=names, addresses=addresses, server=True, client=True
+        ),
+        **owner,
+    )
+    yield ctx.certificate(
+        f"{TLS}/etcd.crt",
+        key_path=f"{TLS}/etcd.key",
+        authority=CLIENT_CA,
+        purpose="patroni-etcd",
+        request=CertificateRequest(
+            common_name=None, dns_names=(ctx.host.name,), addresses=(ctx.host.address,),
+            server=False, client=True,
+        ),
+        **owner,
+    )
+
+
+def _virtual_address(ctx: Context) -> tuple[str, ...]:
+    address = ctx.spec.sections.get("keepalived", {}).get("virtual_ip")
+    return (address.split("/")[0],) if address else ()
+
+
+def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:
+    version = ctx.section("postgresql")["version"]
+    return ctx.file(
+        f"{CONFIG}/config.yml",
+        "patroni/config.yml",
+        options={"needs": needs, "mode": "0640", "group": USER},
+        dynamic=dynamic_config(ctx.spec),
+        etcd=endpoints(ctx.spec),
+        postgresql=ctx.section("postgresql"),
+        patroni=ctx.section("patroni"),
+        data=data_directory(ctx.spec),
+        binaries=f"/usr/lib/postgresql/{version}/bin",
+        tls=TLS,
+        users=SECRETS,
+        peers=[host.address for host in members(ctx.spec)],
+        clients=list(_clients(ctx)),
+        margin=timings(ctx.spec).ttl // 4,
+        **{f"{name}_password": ctx.secrets.password(name) for name in SECRETS},
+    )
+
+
+def _clients(ctx: Context) -> Iterable[tuple[str, str, str]]:
+    """(databases, user, network) of every line of pg_hba.conf that lets a client in."""
+    section = ctx.section("postgresql")
+    databases = ",".join(item["name"] for item in section["databases"]) or "postgres"
+    for user in section["users"]:
+        for balancer in ctx.spec.with_role("haproxy"):
+            yield databases, user["name"], f"{balancer.address}/32"
+    for entry in section["access"]:
+        yield entry["database"], entry["user"], entry["network"]
+
+
+def _watchdog(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
+    if ctx.section("patroni")["watchdog"] != "off":
+        yield File(
+            hosts=(ctx.host.name,),
+            name="/etc/udev/rules.d/60-pgha-build-watchdog.rules",
+            content=b"# Managed by pgha-build: Patroni may use the watchdog.\n"
+            b'KERNEL=="watchdog", OWNER="postgres", GROUP="postgres", MODE="0600"\n',
+            needs=(*needs, ctx.address("directory", "/etc/udev/rules.d")),
+        )
+        yield Directory(hosts=(ctx.host.name,), name="/etc/udev/rules.d")
+
+
+def healthy(ctx: Context) -> str:
+    """Shell: this member runs, as leader or as a streaming replica."""
+    port = ctx.section("patroni")["rest_port"]
+    url = f"https://{ctx.host.address}:{port}/health"
+    return (
+        f"curl -sS -m 3 --cacert {TLS}/ca.crt -o /dev/null -w '%{{http_code}}' {url} 2>&1 "
+        "| grep -x 200"
+    )
+
+
+def _hand_over(ctx: Context) -> str:
+    """Shell: a leader gives the lead away before it is restarted. Who leads is asked right now."""
+    port = ctx.section("patroni")["rest_port"]
+    leader = f"https://{ctx.host.address}:{port}/leader"
+    ask = f"curl -s -m 3 --cacert {TLS}/ca.crt -o /dev/null -w '%{{http_code}}' {leader}"
+    if len(members(ctx.spec)) == 1:
+        return ":"
+    switch = (
+        f"patronictl -c {CONFIG}/config.yml switchover --leader {ctx.host.name} --force "
+        f"{ctx.spec.name}"
+    )
+    return f'if [ "$({ask})" = 200 ]; then {switch}; fi'

@@ -1,0 +1,86 @@
+"""What `status` says about Patroni. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from roles.patroni.settings import TLS, members
+
+from builder.role import StatusProbe
+from builder.spec.model import ClusterSpec, Host
+
+
+def _script(spec: ClusterSpec, host: Host) -> str:
+    port = spec.sections["patroni"]["rest_port"]
+    url = f"https://{host.address}:{port}"
+    curl = f"curl -sS -m 4 --cacert {TLS}/ca.crt"
+    return f"{curl} {url}/cluster; echo; {curl} {url}/patroni; echo"
+
+
+def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, Any]:
+    """The view of the leader where it answers, else of any member; and who answers at all."""
+    views = {name: _json(text, 0) for name, text in answers.items()}
+    own = {name: _json(text, 1) for name, text in answers.items()}
+    leader = next((n for n, view in own.items() if view.get("role") in _LEADING), None)
+    cluster = views.get(leader or "") or next((view for view in views.values() if view), {})
+    listed = {member["name"]: member for member in cluster.get("members", [])}
+    return {
+        "leader": leader,
+        "paused": bool(cluster.get("pause")),
+        "members": {
+            host.name: _member(listed.get(host.name, {}), own.get(host.name, {}))
+            for host in members(spec)
+        },
+    }
+
+
+_LEADING = frozenset({"primary", "master", "leader"})
+
+
+def _member(listed: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    version = own.get("server_version")
+    return {
+        "answers": bool(own),
+        "role": listed.get("role"),
+        "state": listed.get("state"),
+        "timeline": listed.get("timeline"),
+        "lag_bytes": listed.get("lag"),
+        "pending_restart": bool(own.get("pending_restart")),
+        "postgresql": f"{version // 10000}.{version % 10000}" if version else None,
+        "patroni": own.get("patroni", {}).get("version"),
+    }
+
+
+def _json(text: str, line: int) -> Mapping[str, Any]:
+    try:
+        parsed = json.loads(text.splitlines()[line])
+    except (ValueError, IndexError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _rows(summary: Mapping[str, Any]) -> Sequence[str]:
+    head = f"leader {summary['leader'] or 'NONE'}" + (", paused" if summary["paused"] else "")
+    return [head, *(_row(name, member) for name, member in summary["members"].items())]
+
+
+def _row(name: str, member: Mapping[str, Any]) -> str:
+    if not member["answers"]:
+        return f"{name:<12} DOES NOT ANSWER"
+    lag = "" if member["lag_bytes"] is None else f"lag {member['lag_bytes']} B"
+    pending = "restart pending" if member["pending_restart"] else ""
+    parts = (
+        f"{name:<12}",
+        f"{member['role'] or '?':<13}",
+        f"{member['state'] or '?':<10}",
+        f"timeline {member['timeline'] or '?'}",
+        f"PostgreSQL {member['postgresql'] or '?'}",
+        lag,
+        pending,
+    )
+    return "  ".join(part for part in parts if part)
+
+
+STATUS = StatusProbe(script=_script, summarise=_summarise, rows=_rows)

@@ -1,0 +1,16 @@
+"""What every host needs, whatever else it carries. Pure."""
+
+from __future__ import annotations
+
+from roles.system.desired import resources
+from roles.system.settings import NAME, SECTION
+
+from builder.role import Role
+
+ROLE = Role(
+    name=NAME,
+    doc="Names, time, kernel parameters, packet filter, and protection against foreign restarts.",
+    sections={"system": SECTION},
+    everywhere=True,
+    resources=resources,
+)
