@@ -1,7 +1,7 @@
 """Where everything of a lab is and what it is called. Pure.
 
 Interface names hold at most 15 characters and machine names must be unique on the machine, so both
-carry a digest; everything that a person meets (namespace, cgroup, directory) carries the lab's name.
+carry a digest; what a person meets (namespace, cgroup, directory) carries the lab's name.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ BRIDGE = "br0"
 GATEWAY = "gateway"
 INTERFACE = "host0"
 PACKAGE_CACHE_PORT = 3142
+NETWORK_RECORD = "lab.network"  # no host can be called so, for its dot
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 

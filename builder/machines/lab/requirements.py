@@ -59,6 +59,16 @@ def refuse_if_unable(ability: Ability) -> None:
     )
 
 
+def require_root(ability: Ability) -> None:
+    """Raise MachineError unless we are root: all that taking a lab down needs."""
+    if not ability.root:
+        raise MachineError(
+            "you are not root",
+            why="A lab's hosts are containers with namespaces and mounts of their own.",
+            do="Run it as root (sudo).",
+        )
+
+
 def _reasons(ability: Ability) -> Iterator[tuple[str, str]]:
     if not ability.root:
         yield "you are not root", "Run it as root (sudo)."
@@ -74,8 +84,7 @@ def _reasons(ability: Ability) -> Iterator[tuple[str, str]]:
     if not ability.cgroup2:
         yield (
             "no cgroup v2 tree is mounted",
-            "mkdir -p /sys/fs/cgroup/unified && "
-            "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified.",
+            "mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified.",
         )
 
 

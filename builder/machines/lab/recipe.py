@@ -1,0 +1,126 @@
+"""What the root file system of a lab host is made of. Pure: a recipe in, files and a digest out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from builder.machines.lab.layout import INTERFACE
+
+PACKAGES = (
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "python3-minimal",
+    "iproute2",
+    "iputils-ping",
+    "procps",
+    "nftables",
+    "ca-certificates",
+    "sudo",
+    "curl",
+    "less",
+)  # no libpam-systemd: it makes every login wait for a session
+OF_RELEASE = {"trixie": ("linux-sysctl-defaults",), "bookworm": ()}
+
+MASKED = (
+    "apt-daily.timer",  # would hold apt's lock while somebody installs
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "fstrim.timer",
+    "e2scrub_all.timer",
+    "sshd-keygen.service",  # a host's key is made by the lab, which therefore knows it
+    "console-getty.service",
+    "systemd-networkd.service",  # the address is static; nobody else may tidy it away
+    "systemd-networkd.socket",
+)
+
+# Sets the address and never removes one, so that a virtual IP stays where keepalived put it.
+NETWORK_UNIT = f"""\
+[Unit]
+Description=Static address of this lab host
+DefaultDependencies=no
+Before=network-pre.target network.target
+Wants=network-pre.target
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+EnvironmentFile=/etc/pgha-lab-network
+ExecStart=/usr/sbin/ip link set {INTERFACE} up
+ExecStart=/usr/sbin/ip address replace ${{ADDRESS}} dev {INTERFACE}
+ExecStart=/usr/sbin/ip route replace default via ${{GATEWAY}} dev {INTERFACE}
+
+[Install]
+WantedBy=network.target
+"""
+
+SSHD = """\
+HostKey /etc/ssh/ssh_host_ed25519_key
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+UseDNS no
+MaxStartups 100:30:200
+"""
+
+FILES = {
+    "etc/systemd/system/pgha-lab-network.service": NETWORK_UNIT,
+    # /proc/sys is read-only but for net/, for which reason systemd would skip all of it
+    "etc/systemd/system/systemd-sysctl.service.d/lab.conf": "[Unit]\nConditionPathIsReadWrite=\n",
+    "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=persistent\nSystemMaxUse=64M\n",
+    "etc/dpkg/dpkg.cfg.d/lab": "force-unsafe-io\n",
+    "etc/apt/apt.conf.d/80lab": 'Acquire::Languages "none";\nAcquire::Retries "3";\n',
+    "etc/machine-id": "",
+}
+SSHD_OF_RELEASE = {"trixie": "PerSourcePenalties no\n", "bookworm": ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides what is in the root file system.
+
+    `apt` holds apt's settings of this machine that a host needs too, as `name: value`.
+    """
+
+    release: str
+    mirror: str
+    security_mirror: str
+    apt: Mapping[str, str]
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return PACKAGES + OF_RELEASE[self.release]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """apt's source lines, updates and security fixes included."""
+        return (
+            f"deb {self.mirror} {self.release} main",
+            f"deb {self.mirror} {self.release}-updates main",
+            f"deb {self.security_mirror} {self.release}-security main",
+        )
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Files to write, path without the leading slash to text."""
+        sshd = SSHD + SSHD_OF_RELEASE[self.release]
+        return {**FILES, "etc/ssh/sshd_config.d/lab.conf": sshd}
+
+    @property
+    def links(self) -> Mapping[str, str]:
+        """Symbolic links to make: units that are masked or enabled."""
+        units = "etc/systemd/system"
+        masked = {f"{units}/{unit}": "/dev/null" for unit in MASKED}
+        enabled = f"{units}/network.target.wants/pgha-lab-network.service"
+        return {**masked, enabled: "../pgha-lab-network.service"}
+
+    @property
+    def name(self) -> str:
+        """Release and digest of the whole recipe: another recipe is another directory."""
+        parts = [self.packages, self.sources, dict(self.apt), dict(self.files), dict(self.links)]
+        digest = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return f"{self.release}-{digest[:12]}"
