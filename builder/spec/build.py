@@ -18,7 +18,7 @@ def build(values: Mapping[str, Any], vocabulary: Vocabulary, path: Path) -> Clus
         name=values["name"],
         machines=_machines(values["machines"]),
         hosts=hosts,
-        sections={name: values.get(name, {}) for name in vocabulary.sections},
+        sections={name: values[name] for name in vocabulary.sections},
         path=path,
     )
 

@@ -22,10 +22,12 @@ def check_hosts(spec: ClusterSpec) -> Iterator[Problem]:
 
 
 def _repeated_roles(host: Host) -> Iterator[Problem]:
+    seen: set[str] = set()
     for index, role in enumerate(host.roles):
-        if role in host.roles[:index]:
+        if role in seen:
             yield Problem(
                 path=("hosts", host.name, "roles", index),
                 message=f"{host.name} has the role {role} already",
                 advice="remove one of the two",
             )
+        seen.add(role)

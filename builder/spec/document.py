@@ -38,7 +38,8 @@ class Document:
         """All mistakes by line: those of the text, and `problems` found in what is sound."""
         sound = (problem for problem in problems if not _within(problem.path, self.spoiled))
         placed = [*self.problems, *((self.line(problem.path), problem) for problem in sound)]
-        return _shortened(self.file, sorted({_diagnostic(self.file, *each) for each in placed}))
+        each_once = dict.fromkeys(_diagnostic(self.file, *each) for each in placed)
+        return _shortened(self.file, sorted(each_once, key=lambda diagnostic: diagnostic.line))
 
 
 def dotted(path: KeyPath) -> str:

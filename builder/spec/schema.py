@@ -9,7 +9,9 @@ from typing import Any
 from builder.spec.document import KeyPath
 from builder.spec.section import Vocabulary
 from builder.spec.types import (
+    HOSTNAME,
     LABEL,
+    PORT,
     Rule,
     integer,
     ipv4,
@@ -26,7 +28,6 @@ DEFAULT_PROVIDER = "lab"
 CORE = ("name", "machines", "ssh", "hosts")
 
 _USER = r"[A-Za-z_][A-Za-z0-9._-]{0,63}"
-_HOST = rf"(?i:{LABEL}(\.{LABEL})*)"
 _KEY_TYPES = r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]{1,60})"
 
 
@@ -109,7 +110,7 @@ def _identity_file() -> Rule:
 def _jump() -> Rule:
     return text(
         "The host to go through.",
-        pattern=rf"({_USER}@)?{_HOST}(:[1-9][0-9]{{0,4}})?",
+        pattern=rf"({_USER}@)?{HOSTNAME}(:{PORT})?",
         expects="`[user@]host[:port]`",
     )
 
@@ -117,7 +118,7 @@ def _jump() -> Rule:
 def _host_key() -> Rule:
     key = text(
         "The host's public key, as in known_hosts.",
-        pattern=rf"{_KEY_TYPES} [A-Za-z0-9+/]{{16,4000}}={{0,2}}( [ -~]{{0,200}})?",
+        pattern=rf"{_KEY_TYPES} [A-Za-z0-9+/]{{16,4000}}={{0,2}}( [A-Za-z0-9@._-]{{1,100}})?",
         expects="a public key such as `ssh-ed25519 AAAA…`",
         longest=4400,
     )

@@ -18,9 +18,12 @@ from typing import Any
 Rule = dict[str, Any]
 Complain = Callable[[str, str], None]
 
+_PART = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOSTNAME = rf"{_PART}(\.{_PART})*"
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 IPV4 = rf"{OCTET}(\.{OCTET}){{3}}"
+PORT = r"(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 LONGEST_TEXT = 1024
 
 
@@ -76,7 +79,7 @@ def hostname(doc: str, *, default: str | None = None) -> Rule:
     return text(
         doc,
         default=default,
-        pattern=rf"(?i:{LABEL}(\.{LABEL})*)",
+        pattern=HOSTNAME,
         expects="a host name or an IPv4 address",
         longest=253,
     )

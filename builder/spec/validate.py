@@ -29,7 +29,8 @@ def validate(document: Document, vocabulary: Vocabulary, path: Path) -> ClusterS
 
         _raise_any(document.diagnose(explain(errors, rule, vocabulary)))
     _raise_any(document.diagnose(()))
-    spec = build(with_defaults(values, rule), vocabulary, path)
+    complete = {**dict.fromkeys(vocabulary.sections, {}), **values}
+    spec = build(with_defaults(complete, rule), vocabulary, path)
     _raise_any(document.diagnose(_across_keys(spec, vocabulary, values)))
     return spec
 
@@ -70,7 +71,8 @@ def _with_demanded_sections(values: Mapping[str, Any], vocabulary: Vocabulary) -
     demanded: dict[str, Any] = {
         name: {}
         for name in vocabulary.sections
-        if values.get(name) is None and vocabulary.owners.get(name, "") in {"", *carried}
+        if values.get(name) is None
+        and (name in values or vocabulary.owners.get(name, "") in {"", *carried})
     }
     return {**values, **demanded}
 
