@@ -21,11 +21,21 @@ CONTROLLERS = ("cpu", "io", "memory", "pids")
 @cache
 def tree() -> Path:
     """Where the machine has its cgroup v2 tree: at the top, or beside the older ones."""
-    for line in Path("/proc/mounts").read_text().splitlines():
-        _, place, kind, *_ = line.split()
+    for place, kind, _ in _mounts():
         if kind == "cgroup2":
             return Path(place)
     raise MachineError("no cgroup v2 tree is mounted", why="Every lab host needs one.")
+
+
+@cache
+def _systemd_tree() -> tuple[Path, ...]:
+    return tuple(Path(place) for place, _, options in _mounts() if "name=systemd" in options)
+
+
+def _mounts() -> Iterator[tuple[str, str, str]]:
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, options, *_ = line.split()
+        yield place, kind, options
 
 
 @dataclass(frozen=True)
@@ -105,9 +115,13 @@ class Group:
         return self._becomes(lambda: not self.populated(), seconds=seconds)
 
     def remove(self) -> None:
-        """Remove it with all below; all processes must be gone."""
-        for directory, _, _ in os.walk(self.path, topdown=False):
-            Path(directory).rmdir()
+        """Remove it with all below; all processes must be gone.
+
+        Beside cgroup v1, nspawn makes the same directories in systemd's own v1 tree too.
+        """
+        for top in (tree(), *_systemd_tree()):
+            for directory, _, _ in os.walk(top / self.path.relative_to(tree()), topdown=False):
+                Path(directory).rmdir()
 
     def _events(self) -> dict[str, str]:
         try:

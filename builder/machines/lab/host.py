@@ -33,7 +33,7 @@ _POWEROFF = signal.SIGRTMIN + 4  # systemd(1), "SIGNALS"
 
 # In a host that is being started by somebody else, step aside. `setsid --fork` returns at once.
 _LAUNCH = """
-echo $$ >"$GROUP/cgroup.procs" && [ "$(cat "$GROUP/cgroup.procs")" = $$ ] || exit 1
+grep -q "populated 0" "$GROUP/cgroup.events" && echo $$ >"$GROUP/cgroup.procs" || exit 1
 exec setsid --fork nsenter --net="$NAMESPACE" unshare --mount --propagation slave sh -c '
 mount -t overlay lab -o "lowerdir=$LOWER,upperdir=$PLACE/upper,workdir=$PLACE/work" "$PLACE/root" &&
 exec systemd-nspawn "$@"' launch "$@"
@@ -74,17 +74,18 @@ class LabHost:
         path = self.place.upper / NETWORK_FILE
         return path.read_text() if path.exists() else ""
 
+    def complete(self) -> bool:
+        """Was it made, to the end? Its record of the shared root file system is written last."""
+        return (self.place.directory / "rootfs").exists()
+
     def create(self, lower: Path, address: IPv4Address) -> None:
-        """Make the host's directory; one that was made only half is completed."""
+        """Make the host's directory; one that was made only half is made over."""
         for name, mode in (("work", 0o700), ("root", 0o755), ("upper", 0o755)):
             (self.place.directory / name).mkdir(parents=True, exist_ok=True, mode=mode)
-        record = self.place.directory / "rootfs"
-        if record.exists():
-            return
         self._write(lasting_files(self.name, address, uuid.uuid4().hex))
         (self.place.upper / "etc/ssh").mkdir(exist_ok=True)
         ensure_key(self.place.upper / "etc/ssh/ssh_host_ed25519_key")
-        record.write_text(f"{lower}\n")
+        (self.place.directory / "rootfs").write_text(f"{lower}\n")
 
     def start(self, files: Mapping[str, HostFile]) -> None:
         """Boot; returns at once. `files` are written first. The lab's network must exist."""
@@ -188,6 +189,7 @@ class LabHost:
             "--timezone=off",
             "--rlimit=RLIMIT_NOFILE=1024:524288",
             "--console=pipe",
+            "systemd.show_status=1",  # to the log: what is read when a host does not come up
         ]
 
     def _write(self, files: Mapping[str, HostFile]) -> None:

@@ -106,7 +106,7 @@ def _open_the_way_out(layout: Layout) -> None:
     run(
         ["nft", "-f", "-"],
         stdin=f"table ip {layout.table} {{ chain postrouting {{\n"
-        f"type nat hook postrouting priority 100;\n{rule}\n}} }}\n",
+        f"type nat hook postrouting priority 100;\n{rule}\n}}\n}}\n",
     )
     _conf(layout.veth).write_text("1")
     for device in {route["dev"] for route in _routes() if route["dst"] == "default"}:

@@ -58,13 +58,13 @@ class LabProvider:
 
     def up(self, progress: Progress) -> Sequence[str]:
         refuse_if_unable(this_machine())
-        lower = rootfs(self.layout.release, progress)
         with self._locked():
             self._ensure_network(progress)
             ensure_package_cache(self.layout)
             missing = [host for host in self._hosts() if host.power() is not Power.RUNNING]
             self._refuse_moved(host for host in self._hosts() if host not in missing)
-            self._start(missing, lower, progress)
+            self._create(missing, progress)
+            self._start(missing, progress)
             self._await(self._hosts(), progress if missing else _silently)
             await_package_cache(self.layout)
         return [host.name for host in missing]
@@ -169,12 +169,18 @@ class LabProvider:
         group.kill()
         group.remove()
 
-    def _start(self, hosts: Sequence[LabHost], lower: Path, progress: Progress) -> None:
+    def _create(self, hosts: Sequence[LabHost], progress: Progress) -> None:
+        fresh = [host for host in hosts if not host.complete()]
+        if fresh:
+            lower = rootfs(self.layout.release, progress)
+            for host in fresh:
+                host.create(lower, self.layout.addresses[host.name])
+
+    def _start(self, hosts: Sequence[LabHost], progress: Progress) -> None:
         files = self._files()
 
         def one(host: LabHost) -> None:
             progress(host.name, "boots")
-            host.create(lower, self.layout.addresses[host.name])
             host.start(files[host.name])
 
         on_all(hosts, one)

@@ -43,8 +43,8 @@ NETWORK_UNIT = f"""\
 [Unit]
 Description=Static address of this lab host
 DefaultDependencies=no
-Before=network-pre.target network.target
-Wants=network-pre.target
+Before=network.target
+Wants=network.target
 Conflicts=shutdown.target
 
 [Service]
@@ -56,7 +56,7 @@ ExecStart=/usr/sbin/ip address replace ${{ADDRESS}} dev {INTERFACE}
 ExecStart=/usr/sbin/ip route replace default via ${{GATEWAY}} dev {INTERFACE}
 
 [Install]
-WantedBy=network.target
+WantedBy=sysinit.target
 """
 
 SSHD = """\
@@ -115,7 +115,7 @@ class Recipe:
         """Symbolic links to make: units that are masked or enabled."""
         units = "etc/systemd/system"
         masked = {f"{units}/{unit}": "/dev/null" for unit in MASKED}
-        enabled = f"{units}/network.target.wants/pgha-lab-network.service"
+        enabled = f"{units}/sysinit.target.wants/pgha-lab-network.service"
         return {**masked, enabled: "../pgha-lab-network.service"}
 
     @property
