@@ -155,7 +155,7 @@ class LabHost:
             raise self._not_running()
         environment = ["env", "-i", "HOME=/root", f"PATH={_ENVIRONMENT['PATH']}"]
         terminal = os.environ.get("TERM", "dumb")
-        where = ["nsenter", f"--target={pid}", "--all", "--root", "--wd=/"]
+        where = ["nsenter", f"--target={pid}", "--all", "--root", "--wd"]
         return [*where, *environment, f"TERM={terminal}", *argv]
 
     def _require_running(self) -> None:
@@ -188,7 +188,7 @@ class LabHost:
             "--resolv-conf=off",
             "--timezone=off",
             "--rlimit=RLIMIT_NOFILE=1024:524288",
-            "--console=pipe",
+            "--console=read-only",
             "systemd.show_status=1",  # to the log: what is read when a host does not come up
         ]
 

@@ -54,6 +54,8 @@ def _build(recipe: Recipe, target: Path, lock: int) -> Path:
         key.unlink()
     shutil.rmtree(target / "var/cache/apt/archives")
     (target / "var/cache/apt/archives/partial").mkdir(parents=True)
+    for stamp in ("etc/.updated", "var/.updated"):  # or each first boot would run ldconfig & co.
+        (target / stamp).touch()
     return target
 
 
