@@ -7,6 +7,7 @@ documentation as advice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
@@ -99,8 +100,8 @@ def _expected(error: ValidationError, rule: Rule) -> str:
     }.get(error.code)
     if special is None:
         return expectation(rule)
-    thing = "characters" if isinstance(error.value, str) else "entries"
-    return special.format(error.constraint, thing)
+    thing = ("character", "characters") if isinstance(error.value, str) else ("entry", "entries")
+    return special.format(error.constraint, thing[error.constraint != 1])
 
 
 def expectation(rule: Rule) -> str:
@@ -134,6 +135,13 @@ def _shown(value: Any) -> str:
     return f"`{str(value).lower()}`" if isinstance(value, bool) else f"the number {value}"
 
 
+def _fits_in_quotes(value: Any, rule: Rule) -> bool:
+    if rule.get("type") != "string" or not isinstance(value, bool | int | float):
+        return False
+    text = str(value).lower()
+    return text in rule.get("allowed", [text]) and bool(re.fullmatch(rule.get("regex", ".*"), text))
+
+
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_GUESS else text[:_LONGEST_GUESS] + "…"
 
@@ -141,8 +149,7 @@ def _short(text: str) -> str:
 def _hint(value: Any, rule: Rule) -> str:
     """The likely slip behind a wrong value."""
     if not isinstance(value, str):
-        is_text = rule.get("type") == "string" and isinstance(value, bool | int | float)
-        return "put it in quotes" if is_text else ""
+        return "put it in quotes" if _fits_in_quotes(value, rule) else ""
     if rule.get("meta", {}).get("ipv4") and ":" in value:
         return "IPv6 is not supported yet"
     if rule.get("type") == "boolean" and value.lower() in _TRUTH:

@@ -1,4 +1,4 @@
-"""The JSON Schema (draft 2020-12) of cluster.yml, for editors; from the schema that validates. Pure.
+"""JSON Schema (draft 2020-12) of cluster.yml, for editors; from the schema that validates. Pure.
 
 Not stricter than the program, and hardly looser: what it cannot say are the rules across keys.
 """
@@ -28,7 +28,7 @@ _CHOICES = {"anyof": "anyOf", "oneof": "oneOf", "allof": "allOf"}
 def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     """The whole document."""
     schema = _json(cluster_schema(vocabulary, DEFAULT_PROVIDER))
-    schema["properties"]["machines"] = {"oneOf": _providers(vocabulary)}
+    schema["properties"]["machines"] = {"anyOf": _providers(vocabulary)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "cluster.yml of pgha-build",

@@ -70,7 +70,7 @@ def _machines(vocabulary: Vocabulary, provider: str) -> Rule:
 
 def _hosts(vocabulary: Vocabulary) -> Rule:
     name = text(
-        "The host's name; it becomes its host name.",
+        "What the host is called, here and on itself.",
         pattern=rf"(?!localhost\Z){LABEL}",
         expects="a host name of a-z, 0-9 and -, at most 63 characters",
     )

@@ -105,8 +105,8 @@ def cidr(doc: str, *, default: str | None = None) -> Rule:
 
 def integer(doc: str, *, default: int | None = None, least: int, most: int, unit: str = "") -> Rule:
     """A whole number in a range."""
-    unit = f" {unit}" if unit else ""
-    expects = f"a whole number from {least} to {most}{unit}"
+    what = f"a whole number of {unit}" if unit else "a whole number"
+    expects = f"{what} from {least} to {most}"
     return _rule("integer", doc, expects, default, min=least, max=most)
 
 
@@ -117,7 +117,7 @@ def port(default: int | None, doc: str) -> Rule:
 
 def seconds(default: int | None, doc: str, least: int = 1, most: int = 86400) -> Rule:
     """A duration; the key's name should end in `_seconds`."""
-    return integer(doc, default=default, least=least, most=most, unit="(seconds)")
+    return integer(doc, default=default, least=least, most=most, unit="seconds")
 
 
 def boolean(default: bool | None, doc: str) -> Rule:

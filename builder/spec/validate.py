@@ -29,8 +29,9 @@ def validate(document: Document, vocabulary: Vocabulary, path: Path) -> ClusterS
 
         _raise_any(document.diagnose(explain(errors, rule, vocabulary)))
     _raise_any(document.diagnose(()))
-    complete = {**dict.fromkeys(vocabulary.sections, {}), **values}
-    spec = build(with_defaults(complete, rule), vocabulary, path)
+    with_all_sections: dict[str, Any] = {name: {} for name in vocabulary.sections}
+    complete = with_defaults({**with_all_sections, **values}, rule)
+    spec = build(complete, vocabulary, path)
     _raise_any(document.diagnose(_across_keys(spec, vocabulary, values)))
     return spec
 
