@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from builder.spec.explain import expectation
 from builder.spec.schema import CORE, DEFAULT_PROVIDER, cluster_schema
 from builder.spec.section import Vocabulary
 from builder.spec.types import Rule
@@ -56,7 +57,7 @@ def _table(section: str, rows: list[tuple[str, Rule]]) -> str:
 
 def _row(key: str, rule: Rule) -> str:
     meta = rule.get("meta", {})
-    cells = (f"`{key}`", meta.get("expects", ""), _default(rule), meta.get("doc", ""))
+    cells = (f"`{key}`", expectation(rule), _default(rule), meta.get("doc", ""))
     return "| " + " | ".join(_escaped(cell) for cell in cells) + " |"
 
 
