@@ -72,7 +72,8 @@ FILES = {
     # /proc/sys is read-only but for net/, for which reason systemd would skip all of it
     "etc/systemd/system/systemd-sysctl.service.d/lab.conf": "[Unit]\nConditionPathIsReadWrite=\n",
     "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=persistent\nSystemMaxUse=64M\n",
-    "etc/dpkg/dpkg.cfg.d/lab": "force-unsafe-io\n",
+    "etc/dpkg/dpkg.cfg.d/lab": "force-unsafe-io\n"
+    "path-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n",
     "etc/apt/apt.conf.d/80lab": 'Acquire::Languages "none";\nAcquire::Retries "3";\n',
     "etc/machine-id": "",
 }
