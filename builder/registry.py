@@ -16,7 +16,9 @@ from types import ModuleType
 
 from builder.errors import PghaError
 from builder.resources.base import Resource
+from builder.machines.base import Provider
 from builder.role import Role
+from builder.spec.model import ClusterSpec
 from builder.spec.section import Vocabulary
 
 ENTRY_POINTS = "pgha_build.roles"
@@ -82,3 +84,14 @@ def _machine_schemas() -> Mapping[str, Mapping[str, object]]:
 def _providers() -> Iterator[tuple[str, ModuleType]]:
     yield "lab", importlib.import_module("builder.machines.lab.settings")
     yield "existing", importlib.import_module("builder.machines.existing")
+
+
+def provider(spec: ClusterSpec) -> Provider:
+    """Where the spec's hosts come from."""
+    if spec.machines.provider == "lab":
+        from builder.machines.lab.provider import LabProvider
+
+        return LabProvider(spec)
+    from builder.machines.existing import ExistingProvider
+
+    return ExistingProvider(spec)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import PurePosixPath
 
@@ -33,15 +34,24 @@ def graph(resources: Sequence[Resource]) -> Graph:
 
 
 def by_address(resources: Iterable[Resource]) -> dict[str, Resource]:
-    """Raises PlanError where two resources claim one address."""
+    """By address; what two roles both want is wanted once, with the needs of both.
+
+    Raises PlanError where they want it in different ways.
+    """
     known: dict[str, Resource] = {}
     for resource in resources:
-        if known.setdefault(resource.address, resource) != resource:
-            raise PlanError(
-                f"{resource.address} is wanted twice, in different ways",
-                do="Two roles on one host declare it; this is a defect of one of them.",
-            )
+        known[resource.address] = _joined(known.get(resource.address, resource), resource)
     return known
+
+
+def _joined(one: Resource, other: Resource) -> Resource:
+    needs = tuple(dict.fromkeys(one.needs + other.needs))
+    if replace(one, needs=needs) != replace(other, needs=needs):
+        raise PlanError(
+            f"{one.address} is wanted twice, in different ways",
+            do="Two roles on one host declare it; this is a defect of one of them.",
+        )
+    return replace(one, needs=needs)
 
 
 def _implied(resource: Resource, known: Mapping[str, Resource]) -> Iterable[str]:

@@ -135,7 +135,12 @@ def ask(connection: Connection | TransportError, probe: Probe) -> Look:
         return Look(host=probe.host, error=error)
 
 
-def merged(resource: Resource, looks: Mapping[str, Look]) -> tuple[Observed, str]:
+def merged(resource: Resource, looks: Mapping[str, Look]) -> Observed:
+    """What is known of a resource, from all hosts that can answer for it."""
+    return merged_with_host(resource, looks)[0]
+
+
+def merged_with_host(resource: Resource, looks: Mapping[str, Look]) -> tuple[Observed, str]:
     """What is known of a resource, and the host that said it.
 
     Where several can answer, one that has it decides, then one that looked and has it not, then

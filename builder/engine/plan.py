@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from graphlib import TopologicalSorter
 
 from builder.engine import diff
 from builder.engine.graph import Graph, ancestors, by_address, descendants, graph
@@ -101,7 +102,7 @@ def make_plan(
     changes = _differences(resources, looks)
     changes = _with_triggers(changes, edges)
     gone = leftovers(resources, looks, kinds)
-    removals = {r.address: diff.removed(r, _seen(r, looks)) for r in gone}
+    removals = {r.address: diff.removed(r, merged(r, looks)) for r in gone}
     forgotten = tuple(a for a, c in removals.items() if _already_gone(c))
     removals = {a: c for a, c in removals.items() if a not in forgotten}
     edges |= _removal_edges(removals, looks)
@@ -120,7 +121,7 @@ def make_plan(
 
 def _differences(resources: Sequence[Resource], looks: Mapping[str, Look]) -> dict[str, Change]:
     return {
-        address: diff.difference(resource, merged(resource, looks)[0], recorded(resource, looks))
+        address: diff.difference(resource, merged(resource, looks), recorded(resource, looks))
         for address, resource in by_address(resources).items()
     }
 
@@ -142,8 +143,6 @@ def _acts(change: Change | None) -> bool:
 
 
 def _ordered(changes: Mapping[str, Change], edges: Graph) -> Sequence[str]:
-    from graphlib import TopologicalSorter
-
     return [a for a in TopologicalSorter(edges).static_order() if a in changes]
 
 
@@ -164,10 +163,6 @@ def leftovers(
 def _revived(entry: Entry, looks: Mapping[str, Look], kinds: Kinds) -> Resource:
     hosts = tuple(host for host in entry.hosts if host in looks) or entry.hosts
     return kinds[entry.kind].revive(hosts, entry.name, entry.recall)
-
-
-def _seen(resource: Resource, looks: Mapping[str, Look]) -> Observed:
-    return merged(resource, looks)[0]
 
 
 def _already_gone(change: Change) -> bool:

@@ -105,6 +105,8 @@ class Unit(Resource):
         active = seen["ActiveState"]
         if active in {"active", "reloading"}:
             return "running", ""
+        if not self.wait and (active, seen.get("SubState")) == ("activating", "start"):
+            return "running", ""  # its gate says when it is up
         refused = seen.get("ConditionResult") == "no"
         if self.running and refused and seen.get("ConditionTimestampMonotonic", "0") != "0":
             return "running", f"{self.name} is kept from starting by a condition of its own unit"

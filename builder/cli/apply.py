@@ -1,0 +1,112 @@
+"""`pgha-build apply`: bring the hosts to what cluster.yml says."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from builder.cli.output import ProgressLines, confirmed, show_json, wants_colour
+from builder.connection_files import write_connection_files
+from builder.engine import render
+from builder.engine.execute import Apply, Result
+from builder.engine.lock import locked
+from builder.engine.plan import Plan
+from builder.engine.saved import SavedPlan, load, refuse_stale
+from builder.errors import TransportError
+from builder.fault import after_script
+from builder.transport.base import Connection
+from builder.workspace import Connections, Workspace
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", nargs="?", type=Path, metavar="PLANFILE", help="a saved plan")
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--only", action="append", default=[], metavar="HOST|ROLE|ADDRESS",
+                        help="only this, and what it needs; may be repeated")
+    parser.add_argument("--json", action="store_true", help="for a program")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    saved = load(arguments.plan) if arguments.plan else None
+    workspace = Workspace.open(arguments.file)
+    return apply(workspace, arguments, saved)
+
+
+def apply(
+    workspace: Workspace, arguments: argparse.Namespace, saved: SavedPlan | None = None
+) -> int:
+    """Look under the lock, show, ask, carry out, report."""
+    only = list(saved.only) if saved else arguments.only
+    workspace.store.save()
+    with workspace.connected() as connections:
+        reachable = _reachable(connections)
+        with locked(reachable, "apply"):
+            looks = workspace.look(connections)
+            plan = workspace.plan(connections, looks, only)
+            if saved:
+                refuse_stale(saved, plan)
+            if not _agreed(plan, arguments, asked=saved is None):
+                return 1
+            run = Apply(plan=plan, connections=reachable, looks=looks,
+                        progress=ProgressLines(), after_script=after_script())
+            result = run.run()
+    write_connection_files(workspace)
+    return _report(plan, result, as_json=arguments.json)
+
+
+def _reachable(connections: Connections) -> Mapping[str, Connection]:
+    return {h: c for h, c in connections.items() if not isinstance(c, TransportError)}
+
+
+def _agreed(plan: Plan, arguments: argparse.Namespace, *, asked: bool) -> bool:
+    if not arguments.json:
+        print(render.text(plan, colour=wants_colour()))
+    if arguments.yes or not asked or not plan.differences:
+        return True
+    if confirmed(f"\nApply this to {plan.cluster}?"):
+        return True
+    print("Nothing was changed.", file=sys.stderr)
+    return False
+
+
+def _report(plan: Plan, result: Result, *, as_json: bool) -> int:
+    code = result.exit_code or (1 if plan.exit_code == 1 else 0)
+    if as_json:
+        show_json({**render.document(plan), **_record(result), "exit_code": code})
+        return code
+    for failure in result.failed:
+        print(f"\n✗ {failure.address}", file=sys.stderr)
+        print("\n".join(f"    {line}" for line in failure.said.splitlines()), file=sys.stderr)
+    print(_sum(plan, result))
+    return code
+
+
+def _record(result: Result) -> Mapping[str, object]:
+    return {
+        "done": [change.address for change in result.done],
+        "failed": [{"address": f.address, "said": f.said} for f in result.failed],
+        "left": result.left,
+        "interrupted": result.interrupted,
+    }
+
+
+def _sum(plan: Plan, result: Result) -> str:
+    done = sum(change.resource.observed_in_plan for change in result.done)
+    if not plan.differences and not plan.exit_code:
+        return "Applied: nothing to do."
+    parts = [f"{done} changed"]
+    if result.failed:
+        parts.append(f"{len(result.failed)} failed")
+    if left := len(result.left) + len(plan.blocked):
+        parts.append(f"{left} not begun")
+    if plan.unreachable:
+        parts.append(f"not reached: {', '.join(plan.unreachable)}")
+    if result.interrupted:
+        parts.append("interrupted; apply again to go on")
+    return "Applied: " + ", ".join(parts) + "."

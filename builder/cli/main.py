@@ -1,0 +1,69 @@
+"""Finds the verb, runs it, and turns what went wrong into words and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder import __version__
+from builder.errors import PghaError
+
+VERBS = {
+    "init": "write a commented cluster.yml and its secrets",
+    "validate": "check cluster.yml, without any connection",
+    "render": "show every file that a host would get, without any connection",
+    "plan": "show what apply would change",
+    "apply": "bring the hosts to what cluster.yml says",
+    "status": "show the whole cluster at a glance",
+    "up": "make and start the machines, then apply",
+    "destroy": "take down what is ours",
+    "lab": "local hosts for trying and testing",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done or in sync, 1 error, 2 differences, 130 interrupted."""
+    arguments = _parser(argv if argv is not None else sys.argv[1:])
+    try:
+        return int(arguments.run(arguments))
+    except PghaError as error:
+        return _complain(error, as_json=getattr(arguments, "json", False))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def _parser(argv: Sequence[str]) -> argparse.Namespace:
+    """Only the verb that was given is imported: `plan` need not pay for `lab`."""
+    parser = argparse.ArgumentParser(
+        prog="pgha-build",
+        description="One cluster.yml becomes, and stays, a highly available PostgreSQL cluster.",
+        epilog="Exit status: 0 done or in sync, 1 error, 2 differences, 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"pgha-build {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    given = next((word for word in argv if not word.startswith("-")), None)
+    for verb, help_text in VERBS.items():
+        child = verbs.add_parser(verb, help=help_text, description=f"{help_text.capitalize()}.")
+        child.add_argument(
+            "-f", "--file", type=Path, default=Path("cluster.yml"), help="default: ./cluster.yml"
+        )
+        if verb == given:
+            module = importlib.import_module(f"builder.cli.{verb}")
+            module.configure(child)
+            child.set_defaults(run=module.run)
+    return parser.parse_args(argv)
+
+
+def _complain(error: PghaError, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"error": error.what, "why": error.why, "do": error.do}))
+    print(f"Error: {error}" if error.why or error.do else str(error), file=sys.stderr)
+    return 1

@@ -1,0 +1,48 @@
+"""What all verbs share in talking to people: colour, progress, questions."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+
+def wants_colour() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def show_json(document: Mapping[str, Any]) -> None:
+    print(json.dumps(document, indent=2, default=str))
+
+
+class ProgressLines:
+    """One line per step on stderr, with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._lock = threading.Lock()
+
+    def __call__(self, host: str, text: str) -> None:
+        if not text:
+            return
+        seconds = time.monotonic() - self._start
+        where = f"{host}: " if host else ""
+        if len(text) > 160:
+            text = text[:157] + "…"
+        with self._lock:
+            print(f"{seconds:6.1f}s  {where}{text}", file=sys.stderr, flush=True)
+
+
+def confirmed(question: str, expected: str = "yes") -> bool:
+    """Ask on the terminal; whoever has none must say --yes."""
+    if not sys.stdin.isatty():
+        print("No terminal to ask on: say --yes to go ahead.", file=sys.stderr)
+        return False
+    print(f"{question}\nOnly '{expected}' is accepted: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip() == expected
+
+

@@ -1,0 +1,73 @@
+"""`pgha-build status`: etcd, Patroni, HAProxy, virtual IP and connection strings at a glance."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from builder import registry
+from builder.cli.output import show_json
+from builder.engine.desired import present
+from builder.errors import TransportError
+from builder.workspace import Connections, Workspace
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for a program")
+    parser.add_argument("--watch", type=float, nargs="?", const=2.0, metavar="SECONDS",
+                        help="again and again, until Ctrl-C")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    workspace = Workspace.open(arguments.file)
+    with workspace.connected() as connections:
+        while True:
+            document = status(workspace, connections)
+            if arguments.json:
+                show_json(document)
+            else:
+                clear = "\x1b[H\x1b[2J" if arguments.watch else ""
+                print(clear + "\n".join(_text(document)))
+            if not arguments.watch:
+                return 0 if not document["unreachable"] else 1
+            time.sleep(arguments.watch)  # the interval that was asked for
+
+
+def status(workspace: Workspace, connections: Connections) -> dict[str, Any]:
+    """One look at everything, as the JSON that `--json` prints."""
+    looks = workspace.status_looks(connections)
+    document: dict[str, Any] = {
+        "cluster": workspace.spec.name,
+        "unreachable": {
+            host: connection.what
+            for host, connection in connections.items()
+            if isinstance(connection, TransportError)
+        },
+    }
+    for role in present(workspace.spec, registry.roles()):
+        if role.status:
+            answers = {
+                host: seen.extra[role.name]
+                for host, seen in looks.items()
+                if role.name in seen.extra
+            }
+            document[role.name] = role.status.summarise(workspace.spec, answers)
+    return {**document, "connection": dict(workspace.connection_strings())}
+
+
+def _text(document: Mapping[str, Any]) -> Iterator[str]:
+    yield document["cluster"]
+    for host, why in document["unreachable"].items():
+        yield f"  ! {host}: {why}"
+    for name, role in registry.roles().items():
+        if role.status and name in document:
+            yield ""
+            first, *rest = role.status.rows(document[name]) or [""]
+            yield f"{name:<11} {first}"
+            yield from (f"{'':<11} {row}" for row in rest)
+    if document["connection"]:
+        yield ""
+        for side, uri in document["connection"].items():
+            yield f"{side:<11} {uri}"

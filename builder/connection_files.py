@@ -1,0 +1,35 @@
+"""What a client on this machine needs: the CA and a password file, in `.pgha/NAME/`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from builder.workspace import Workspace
+
+
+def write_connection_files(workspace: Workspace) -> None:
+    """Write them anew, each at once: readers never see half a file."""
+    if not workspace.connection_strings():
+        return
+    home = workspace.spec.path.parent / ".pgha" / workspace.spec.name
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write(home / "ca.crt", workspace.store.authority("cluster").certificate_pem, 0o644)
+    lines = "".join(sorted(set(_lines(workspace))))
+    _write(home / "pgpass", lines.encode(), 0o600)
+
+
+def _lines(workspace: Workspace) -> Iterator[str]:
+    for user in workspace.spec.sections["postgresql"]["users"]:
+        password = workspace.store.password(f"user-{user['name']}").reveal()
+        yield f"*:*:*:{user['name']}:{password}\n"
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    new.replace(path)

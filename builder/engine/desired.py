@@ -1,0 +1,78 @@
+"""ClusterSpec × roles → desired resources. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from builder.engine.graph import by_address
+from builder.resources.base import Resource
+from builder.role import Context, Opening, Role, Secrets
+from builder.spec.model import ClusterSpec, Host
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desired:
+    """All resources that the spec asks for; `origins` says which roles asked for an address."""
+
+    resources: Sequence[Resource]
+    origins: Mapping[str, frozenset[str]]
+
+
+def desired(
+    spec: ClusterSpec, roles: Mapping[str, Role], secrets: Secrets, now: datetime
+) -> Desired:
+    """What every host and the cluster as a whole must have."""
+    pairs = list(_all(spec, roles, secrets, now))
+    origins: dict[str, set[str]] = {}
+    for role, resource in pairs:
+        origins.setdefault(resource.address, set()).add(role)
+    resources = by_address(resource for _, resource in pairs)
+    return Desired(
+        resources=tuple(resources.values()),
+        origins={address: frozenset(names) for address, names in origins.items()},
+    )
+
+
+def _all(
+    spec: ClusterSpec, roles: Mapping[str, Role], secrets: Secrets, now: datetime
+) -> Iterator[tuple[str, Resource]]:
+    for host in spec.hosts.values():
+        for role in roles_of(host, roles):
+            context = _context(spec, host, roles, secrets, now)
+            yield from ((role.name, resource) for resource in role.resources(context))
+    for role in present(spec, roles):
+        found = role.cluster_resources(spec, secrets)
+        yield from ((role.name, resource) for resource in found)
+
+
+def roles_of(host: Host, roles: Mapping[str, Role]) -> Iterable[Role]:
+    """Those that every host carries, then its own, in the order of the file."""
+    yield from (role for role in roles.values() if role.everywhere)
+    yield from (roles[name] for name in host.roles)
+
+
+def present(spec: ClusterSpec, roles: Mapping[str, Role]) -> Sequence[Role]:
+    """The roles that at least one host carries."""
+    carried = {name for host in spec.hosts.values() for name in host.roles}
+    return [role for name, role in roles.items() if role.everywhere or name in carried]
+
+
+def _context(
+    spec: ClusterSpec, host: Host, roles: Mapping[str, Role], secrets: Secrets, now: datetime
+) -> Context:
+    own = tuple(roles_of(host, roles))
+    return Context(
+        spec=spec,
+        host=host,
+        secrets=secrets,
+        now=now,
+        openings=tuple(opening for role in own for opening in role.openings(spec, host)),
+        protected_units=tuple(sorted({unit for role in own for unit in role.services})),
+    )
+
+
+def listening(spec: ClusterSpec, roles: Mapping[str, Role], host: Host) -> Sequence[Opening]:
+    """Every port of a host, of all its roles."""
+    return [o for role in roles_of(host, roles) for o in role.openings(spec, host)]

@@ -1,0 +1,346 @@
+"""Carrying a plan out: hosts in parallel, one script per host and phase, each read again.
+
+Success is what a second look says, never an exit status. What fails takes with it only what needs
+it; the rest goes on. The manifest says beforehand what is under way, and afterwards what holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+
+from builder.engine import diff
+from builder.engine import manifest as manifests
+from builder.engine.observe import Look, Probe, look, merged_with_host
+from builder.engine.plan import Plan
+from builder.engine.schedule import Schedule, group_of, make_schedule
+from builder.engine.script import Piece, Script
+from builder.errors import TransportError
+from builder.resources.base import Action, Change, Present, Resource, Unknown
+from builder.resources.steps import Put, Step
+from builder.transport.base import Connection
+
+Progress = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a change did not come about: the step's own words, and its unit's telling lines."""
+
+    address: str
+    said: str
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What an apply came to. `left` was not begun: something it needs failed, or it was stopped."""
+
+    done: list[Change] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        if self.interrupted:
+            return 130
+        return 1 if self.failed or self.left else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ran:
+    """What one script did: addresses that hold now, failures, and what was removed."""
+
+    host: str
+    held: Sequence[Change] = ()
+    failures: Sequence[Failure] = ()
+    stopped: bool = False
+    broken: bool = False
+
+
+@dataclass(kw_only=True)
+class Apply:
+    """One run. `connections` are the reachable hosts; `looks` what they said under the lock."""
+
+    plan: Plan
+    connections: Mapping[str, Connection]
+    looks: Mapping[str, Look]
+    progress: Progress
+    after_script: Callable[[str], None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        work = {change.address: change for change in self.plan.pending}
+        self._schedule: Schedule = make_schedule(work, self.plan.edges, self.connections)
+        self._manifests = {host: self.looks[host].manifest for host in self.connections}
+        self._waiting: set[str] = set(work)
+        self._done: set[str] = set()
+        self._dead: set[str] = set()
+        self._stopping = False
+        self._running: dict[Future[_Ran], tuple[str, str | None]] = {}
+        self._scripts: dict[str, Script] = {}
+        self._result = Result()
+
+    def run(self) -> Result:
+        """Carry out everything that can be. KeyboardInterrupt once: finish the running steps."""
+        for host in self.connections:
+            self._note_begun(host)
+        with ThreadPoolExecutor(max_workers=len(self.connections) + 4) as pool:
+            while self._submit(pool) or self._running:
+                self._collect()
+        self._settle()
+        self._result.left = sorted(self._waiting)
+        return self._result
+
+    # ── giving out work ─────────────────────────────────────────────────────────────────────────
+    def _submit(self, pool: ThreadPoolExecutor) -> bool:
+        """Give every idle host what it can do; whether anything was given out."""
+        if self._stopping:
+            return False
+        before = len(self._running)
+        for host in self.connections:
+            if host not in self._dead and host not in self._busy():
+                self._submit_batch(pool, host)
+        if "" not in self._busy() and (late := self._schedule.late(self._done, self._waiting)):
+            self._waiting -= {change.address for change in late}
+            self._running[pool.submit(self._decide, late)] = ("", None)
+        return len(self._running) > before
+
+    def _submit_batch(self, pool: ThreadPoolExecutor, host: str) -> None:
+        taken = {group for _, group in self._running.values() if group}
+        batch = self._one_turn(self._schedule.batch(host, self._done, self._waiting, taken))
+        if batch:
+            self._waiting -= {change.address for change in batch}
+            group = next((g for change in batch if (g := group_of(change))), None)
+            self._running[pool.submit(self._carry_out, host, batch)] = (host, group)
+
+    @staticmethod
+    def _one_turn(batch: Sequence[Change]) -> Sequence[Change]:
+        """At most one rolling group per script, so that a turn is given back soon."""
+        groups = [group_of(change) for change in batch]
+        first = next((group for group in groups if group), None)
+        end = next((i for i, g in enumerate(groups) if g and g != first), len(batch))
+        return batch[:end]
+
+    def _busy(self) -> set[str]:
+        return {host for host, _ in self._running.values()}
+
+    # ── taking results ──────────────────────────────────────────────────────────────────────────
+    def _collect(self) -> None:
+        try:
+            finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        except KeyboardInterrupt:
+            self._ask_to_stop()
+            return
+        for future in finished:
+            del self._running[future]
+            self._take(future.result())
+
+    def _take(self, ran: _Ran) -> None:
+        for change in ran.held:
+            self._done.add(change.address)
+            self._result.done.append(change)
+            self._note_done(change)
+        for failure in ran.failures:
+            self._result.failed.append(failure)
+            self._waiting.discard(failure.address)
+        if ran.broken:
+            self._dead.add(ran.host)
+
+    def _ask_to_stop(self) -> None:
+        """The first Ctrl-C: running steps end, nothing new begins. A second one is not caught."""
+        self._stopping = self._result.interrupted = True
+        self.progress("", "stopping: finishing the running steps")
+        for host, script in list(self._scripts.items()):
+            self.connections[host].run(f": >{script.stop_file}", timeout_seconds=10)
+
+    # ── one host, one script ────────────────────────────────────────────────────────────────────
+    def _carry_out(self, host: str, batch: Sequence[Change]) -> _Ran:
+        pieces = list(_pieces(batch))
+        seen = [change.resource for _, changes in pieces for change in changes]
+        probe = Probe(host=host, wanted=seen)
+        script = Script(
+            host=host,
+            pieces=[self._manifest_piece(host), *(piece for piece, _ in pieces)],
+            tail=probe.text(),
+        )
+        try:
+            return self._ran(host, script, [changes for _, changes in pieces], probe)
+        except TransportError as error:
+            failures = [Failure(address=c.address, said=str(error)) for c in batch]
+            return _Ran(host=host, failures=failures, broken=True)
+
+    def _ran(
+        self, host: str, script: Script, work: Sequence[Sequence[Change]], probe: Probe
+    ) -> _Ran:
+        self._scripts[host] = script
+        try:
+            said = self.connections[host].run(
+                script.text(),
+                timeout_seconds=script.timeout_seconds,
+                on_line=script.reader(lambda text: self.progress(host, text)),
+            )
+        finally:
+            del self._scripts[host]
+        self.after_script(host)
+        outcome = script.outcome(said.stdout)
+        seen = probe.read(outcome.tail)
+        done = [change for changes in work[: max(0, outcome.done - 1)] for change in changes]
+        held, failures = _judged(done, seen)
+        if outcome.failed is not None:
+            failures += _failed(work, outcome.failed, outcome.said or said.stderr)
+        self._give_back(work[max(0, outcome.done - 1):], failures)
+        return _Ran(host=host, held=held, failures=failures, stopped=outcome.stopped)
+
+    def _give_back(
+        self, rest: Sequence[Sequence[Change]], failures: Sequence[Failure]
+    ) -> None:
+        """What the script did not come to waits again; what needs a failure stays for good."""
+        failed = {failure.address for failure in failures}
+        self._waiting |= {c.address for changes in rest for c in changes} - failed
+
+    def _manifest_piece(self, host: str) -> Piece:
+        text = manifests.dump(self._manifests[host])
+        put = Put(path=manifests.PATH, content=text.encode(), mode="0600")
+        return Piece(label="", steps=(put,))
+
+    # ── what can only be decided now ────────────────────────────────────────────────────────────
+    def _decide(self, late: Sequence[Change]) -> _Ran:
+        """Look again at what could not be looked at before, and do what that asks for."""
+        resources = [change.resource for change in late]
+        hosts = {host for resource in resources for host in resource.hosts}
+        asked = {h: c for h, c in self.connections.items() if h in hosts and h not in self._dead}
+        looks = look(asked, resources)
+        placed: dict[str, list[Change]] = {}
+        held: list[Change] = []
+        failures: list[Failure] = []
+        for old in late:
+            observed, host = merged_with_host(old.resource, looks)
+            change = _decided(old, diff.difference(old.resource, observed, None))
+            if isinstance(observed, Unknown):
+                failures.append(Failure(address=old.address, said=observed.reason))
+            elif change.action is Action.NONE:
+                held.append(change)
+            else:
+                placed.setdefault(host, []).append(change)
+        ran = [self._carry_out(host, batch) for host, batch in placed.items()]
+        return _Ran(
+            host="",
+            held=[*held, *(change for one in ran for change in one.held)],
+            failures=[*failures, *(failure for one in ran for failure in one.failures)],
+        )
+
+    # ── the manifest ────────────────────────────────────────────────────────────────────────────
+    def _note_begun(self, host: str) -> None:
+        begun = [
+            (change.resource, change.trigger)
+            for change in self.plan.pending
+            if host in change.resource.hosts
+            and change.action in {Action.CREATE, Action.UPDATE}
+        ]
+        old = self._manifests[host]
+        self._manifests[host] = old.begun(self.plan.cluster, begun)
+
+    def _note_done(self, change: Change) -> None:
+        for host in change.resource.hosts:
+            if host not in self._manifests or not change.resource.observed_in_plan:
+                continue
+            manifest = self._manifests[host]
+            if change.action is Action.DELETE:
+                self._manifests[host] = manifest.without([change.address])
+            else:
+                self._manifests[host] = manifest.settled(self.plan.cluster, [change.resource])
+
+    def _settle(self) -> None:
+        """Last, each host's manifest as it came out, with what was in sync to begin with."""
+        unchanged = [
+            change.resource
+            for change in self.plan.changes.values()
+            if change.action is Action.NONE and isinstance(change.observed, Present)
+        ]
+        for host, manifest in self._manifests.items():
+            here = [resource for resource in unchanged if host in resource.hosts]
+            settled = manifest.settled(self.plan.cluster, here).without(self.plan.forgotten)
+            self._manifests[host] = settled
+        hosts = [h for h in self.connections if h not in self._dead and self._is_news(h)]
+        with ThreadPoolExecutor(max_workers=max(1, len(hosts))) as pool:
+            list(pool.map(self._write_manifest, hosts))
+
+    def _is_news(self, host: str) -> bool:
+        return manifests.dump(self._manifests[host]) != manifests.dump(self.looks[host].manifest)
+
+    def _write_manifest(self, host: str) -> None:
+        script = Script(host=host, pieces=[self._manifest_piece(host)])
+        try:
+            said = self.connections[host].run(script.text(), timeout_seconds=60)
+        except TransportError as error:
+            self._result.failed.append(Failure(address=f"{host}/manifest", said=str(error)))
+            return
+        outcome = script.outcome(said.stdout)
+        if outcome.failed is not None:
+            failure = Failure(address=f"{host}/manifest", said=outcome.said)
+            self._result.failed.append(failure)
+
+
+def _decided(old: Change, new: Change) -> Change:
+    """A removal stays one; otherwise what the second look says."""
+    if old.action is Action.DELETE or old.reason == "it has left the spec":
+        return replace(old, action=Action.DELETE)
+    return new
+
+
+def _pieces(batch: Sequence[Change]) -> Iterator[tuple[Piece, Sequence[Change]]]:
+    """Runs of one kind, merged where the type can, each with the changes it carries out."""
+    start = 0
+    for end in range(1, len(batch) + 1):
+        if end == len(batch) or _breaks(batch[end - 1], batch[end]):
+            for changes, steps in type(batch[start].resource).merge(batch[start:end]):
+                yield _piece(changes, steps), changes
+            start = end
+
+
+def _breaks(one: Change, other: Change) -> bool:
+    return one.resource.kind != other.resource.kind
+
+
+def _piece(changes: Sequence[Change], steps: Sequence[Step]) -> Piece:
+    verbs = {Action.WAIT: "waiting for", Action.DELETE: "removing"}
+    names = [f"{change.resource.kind}:{change.resource.name}" for change in changes]
+    verb = verbs.get(changes[0].action, "")
+    label = " ".join(filter(None, (verb, ", ".join(names))))
+    return Piece(label=label, steps=steps, diagnose=changes[0].resource.diagnose())
+
+
+def _judged(done: Sequence[Change], seen: Look) -> tuple[list[Change], list[Failure]]:
+    """Each finished change, by what the second look says of it."""
+    held: list[Change] = []
+    failures: list[Failure] = []
+    for change in done:
+        if complaint := _complaint(change, seen):
+            failures.append(Failure(address=change.address, said=complaint))
+        else:
+            held.append(change)
+    return held, failures
+
+
+def _complaint(change: Change, seen: Look) -> str:
+    resource: Resource = change.resource
+    if not resource.observed_in_plan:
+        return ""
+    observed = seen.observed.get(resource.address, Unknown("not looked at"))
+    if change.action is Action.DELETE:
+        return "it is still there" if isinstance(observed, Present) else ""
+    after = diff.difference(resource, observed, None)
+    if after.action is Action.NONE:
+        return ""
+    if isinstance(observed, Unknown):
+        return f"it could not be looked at again: {observed.reason}"
+    left = ", ".join(item.name for item in after.attributes)
+    return f"its steps ran without an error, and it still differs: {left}"
+
+
+def _failed(work: Sequence[Sequence[Change]], number: int, said: str) -> list[Failure]:
+    """Piece 0 is the manifest; if that fails nothing has begun."""
+    changes = work[number - 1] if number else [change for group in work for change in group]
+    return [Failure(address=change.address, said=said or "it failed silently") for change in changes]
+

@@ -1,0 +1,101 @@
+"""Which changes a host can carry out now, in one script. Pure.
+
+A host goes on until it must wait for another: a batch is all that is ready on it, in order, where
+what is ready includes what becomes ready within the batch itself. Hosts wait for each other only
+where an edge says so, and members of a rolling group for their turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from builder.engine.graph import Graph
+from builder.resources.base import Action, Change, Impact
+from builder.resources.unit import Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """`work` by address; `edges` between them; `places` says which host carries a change out.
+
+    A change without a place is decided late, when what it needs is done.
+    """
+
+    work: Mapping[str, Change]
+    edges: Graph
+    places: Mapping[str, str]
+
+    def batch(self, host: str, done: Collection[str], waiting: Collection[str],
+              taken: Collection[str]) -> Sequence[Change]:
+        """What `host` can do now of `waiting`, in order; `taken` are rolling groups at work."""
+        mine = [a for a in self.work if a in waiting and self.places.get(a) == host]
+        mine = [a for a in mine if group_of(self.work[a]) not in taken]
+        batch: list[Change] = []
+        finished = set(done)
+        while ready := [a for a in mine if self.edges[a] <= finished and a not in finished]:
+            address = self._next(ready, batch)
+            batch.append(self.work[address])
+            finished.add(address)
+        return batch
+
+    def _next(self, ready: Sequence[str], batch: Sequence[Change]) -> str:
+        """Of the same kind as the last, so that packages come together in one transaction."""
+        kind = batch[-1].resource.kind if batch else ""
+        alike = (address for address in ready if self.work[address].resource.kind == kind)
+        return next(alike, ready[0])
+
+    def late(self, done: Collection[str], waiting: Collection[str]) -> Sequence[Change]:
+        """What can be decided now."""
+        return [
+            change
+            for address, change in self.work.items()
+            if address in waiting and address not in self.places and self.edges[address] <= set(done)
+        ]
+
+    def behind(self, address: str) -> set[str]:
+        """Everything that waits for `address`."""
+        found: set[str] = set()
+        while more := {a for a, needs in self.edges.items() if needs & (found | {address})} - found:
+            found |= more
+        return found
+
+
+def make_schedule(work: Mapping[str, Change], edges: Graph, reachable: Collection[str]) -> Schedule:
+    """Contract the graph to what has to be done, and give each change its place."""
+    places: dict[str, str] = {}
+    for address, change in work.items():
+        hosts = [host for host in change.resource.hosts if host in reachable]
+        decided = change.action is not Action.DECIDE and not change.resource.late
+        if hosts and (decided or change.action is Action.WAIT):
+            places[address] = hosts[0]
+    return Schedule(work=work, edges=contracted(edges, work), places=places)
+
+
+def contracted(edges: Graph, work: Collection[str]) -> Graph:
+    """Edges between the addresses of `work` only, seen through everything in between."""
+    return {address: frozenset(_nearest(edges, address, work)) for address in work}
+
+
+def _nearest(edges: Graph, address: str, work: Collection[str]) -> set[str]:
+    found: set[str] = set()
+    seen: set[str] = set()
+    waiting = list(edges[address])
+    while waiting:
+        need = waiting.pop()
+        if need in seen:
+            continue
+        seen.add(need)
+        if need in work:
+            found.add(need)
+        else:
+            waiting.extend(edges[need])
+    return found
+
+
+def group_of(change: Change) -> str | None:
+    """The rolling group that a change interrupts a member of, or None."""
+    resource = change.resource
+    if isinstance(resource, Unit) and change.impact >= Impact.RESTART:
+        return resource.group
+    return None

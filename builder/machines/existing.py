@@ -1,0 +1,74 @@
+"""Machines that exist already, reached over SSH. We neither make nor unmake them."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from builder.errors import MachineError
+from builder.machines.base import Power, Progress
+from builder.spec.model import ClusterSpec, Host
+from builder.spec.types import optional, path
+from builder.transport.base import Endpoint
+
+SCHEMA: Mapping[str, Any] = {
+    "ssh_config": optional(path("An OpenSSH client configuration; default: ~/.ssh/config.")),
+}
+
+
+class ExistingProvider:
+    """The spec's hosts, as the spec and ~/.ssh/config say they are reached."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        self._spec = spec
+
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        config = self._config()
+        return {name: _endpoint(host, config) for name, host in self._spec.hosts.items()}
+
+    def power(self) -> Mapping[str, Power]:
+        return dict.fromkeys(self._spec.hosts, Power.UNKNOWN)
+
+    def up(self, progress: Progress) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def destroy(self, progress: Progress) -> None:  # noqa: ARG002
+        raise MachineError(
+            "these machines are not ours to unmake",
+            why="machines.provider is `existing`.",
+            do="Take the roles off the hosts in cluster.yml and apply, or reinstall them.",
+        )
+
+    def _config(self) -> Any:
+        from paramiko import SSHConfig
+
+        named = self._spec.machines.settings.get("ssh_config")
+        file = Path(named) if named else Path.home() / ".ssh" / "config"
+        return SSHConfig.from_path(str(file)) if file.is_file() else SSHConfig()
+
+
+def _endpoint(host: Host, config: Any) -> Endpoint:
+    """The spec wins over ssh_config, what is said of the name over what is said of the address."""
+    said = {**config.lookup(host.address), **_explicit(config, host.name)}
+    ssh = host.ssh
+    files = [str(ssh.identity_file)] if ssh.identity_file else said.get("identityfile", [])
+    known = said.get("userknownhostsfile", "").split()
+    jump = ssh.jump or said.get("proxyjump")
+    return Endpoint(
+        host=host.name,
+        address=said["hostname"] if said["hostname"] != host.name else host.address,
+        port=ssh.port or int(said.get("port", 22)),
+        user=ssh.user or said.get("user") or getpass.getuser(),
+        identity_files=tuple(Path(file).expanduser() for file in files),
+        host_keys=(ssh.host_key,) if ssh.host_key else (),
+        known_hosts=tuple(Path(file) for file in known),
+        jump=None if jump in {None, "none"} else jump,
+    )
+
+
+def _explicit(config: Any, name: str) -> Mapping[str, Any]:
+    """What is said of the host's name; nothing, where no line mentions it."""
+    found: Mapping[str, Any] = config.lookup(name)
+    return found if found.get("hostname") != name or len(found) > 1 else {}

@@ -1,0 +1,183 @@
+"""Our own certificate authorities, and leaf keys that are derived, not stored. Pure but for chance.
+
+A leaf's private key follows from the secrets file alone (HKDF of its seed over host, purpose and
+generation), so the wanted key file is a value like any other: no state per host to keep, and an
+apply that was killed half-way leaves no pair that does not match. docs/decisions/0001.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from builder.security.secret import Secret
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+AUTHORITY_DAYS = 3650
+_BACKDATED = timedelta(days=1)  # clocks differ
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateRequest:
+    """What a leaf certificate says. Without a `common_name` the subject is empty.
+
+    etcd's gateway refuses client certificates that have one (etcd server/embed/serve.go).
+    """
+
+    common_name: str | None
+    dns_names: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    server: bool = False
+    client: bool = False
+    days: int = 397
+
+
+@dataclass(frozen=True, kw_only=True)
+class Authority:
+    """A CA: its certificate as PEM, and its private key."""
+
+    certificate_pem: bytes
+    key_pem: Secret = field(repr=False)
+
+    @cached_property
+    def certificate(self) -> x509.Certificate:
+        from cryptography import x509
+
+        return x509.load_pem_x509_certificate(self.certificate_pem)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        import hashlib
+        from base64 import b64decode
+
+        body = b"".join(self.certificate_pem.strip().splitlines()[1:-1])
+        return hashlib.sha256(b64decode(body)).hexdigest()
+
+    def issue(self, request: CertificateRequest, key: Secret, now: datetime) -> bytes:
+        """A certificate over the public half of `key`, as PEM."""
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        builder = _leaf(self.certificate, request, _load(key), now)
+        return builder.sign(_load(self.key_pem), SHA256()).public_bytes(Encoding.PEM)
+
+
+def new_authority(name: str, now: datetime) -> Authority:
+    """A new CA with a key of its own."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _name(name)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    builder = (
+        _dated(now, AUTHORITY_DAYS)
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(identifier, critical=False)
+    )
+    certificate = builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
+    return Authority(certificate_pem=certificate, key_pem=_pem(key))
+
+
+def derived_key(seed: bytes, host: str, purpose: str, generation: int) -> Secret:
+    """The private key (P-256, PKCS 8, PEM) of one host for one purpose."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    info = f"leaf|{host}|{purpose}|{generation}".encode()
+    wide = HKDF(algorithm=SHA256(), length=48, salt=None, info=info).derive(seed)
+    scalar = int.from_bytes(wide, "big") % (_ORDER - 1) + 1
+    return _pem(ec.derive_private_key(scalar, ec.SECP256R1()))
+
+
+def _leaf(
+    issuer: x509.Certificate, request: CertificateRequest, key: EllipticCurvePrivateKey,
+    now: datetime,
+) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    usages = x509.ExtendedKeyUsageOID
+    purposes = [usages.SERVER_AUTH] * request.server + [usages.CLIENT_AUTH] * request.client
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in request.dns_names]
+    names += [x509.IPAddress(ip_address(address)) for address in request.addresses]
+    above = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above)
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return (
+        _dated(now, request.days)
+        .subject_name(_name(request.common_name))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=request.common_name is None)
+        .add_extension(own, critical=False)
+        .add_extension(authority, critical=False)
+    )
+
+
+def _dated(now: datetime, days: int) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    start = now - _BACKDATED
+    builder = x509.CertificateBuilder().serial_number(x509.random_serial_number())
+    return builder.not_valid_before(start).not_valid_after(now + timedelta(days=days))
+
+
+def _name(common_name: str | None) -> x509.Name:
+    from cryptography import x509
+
+    if common_name is None:
+        return x509.Name([])
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    from cryptography import x509
+
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(key: EllipticCurvePrivateKey) -> Secret:
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    return Secret(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+
+
+def _load(pem: Secret) -> EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    key = load_pem_private_key(pem.reveal().encode(), None)
+    if not isinstance(key, EllipticCurvePrivateKey):
+        raise TypeError("not a key of ours")
+    return key

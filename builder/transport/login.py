@@ -1,0 +1,120 @@
+"""Reaching sshd, checking who answers, and logging in; in this order."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import AuthenticationError, TransportError
+from builder.transport.base import Endpoint
+from builder.transport.hostkeys import accepted, verify
+
+if TYPE_CHECKING:
+    from paramiko import PKey, Transport
+
+_UNACKNOWLEDGED_MS = 20000  # a host that has vanished is noticed after this
+_DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+
+def open_socket(endpoint: Endpoint, through: Transport | None, timeout_seconds: float) -> Any:
+    """A TCP connection, or a channel through the jump host."""
+    try:
+        if through is not None:
+            target = (endpoint.address, endpoint.port)
+            return through.open_channel("direct-tcpip", target, ("127.0.0.1", 0),
+                                        timeout=timeout_seconds)
+        sock = socket.create_connection((endpoint.address, endpoint.port), timeout_seconds)
+    except OSError as error:
+        raise _unreachable(endpoint, error) from error
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+    return sock
+
+
+def _unreachable(endpoint: Endpoint, error: OSError) -> TransportError:
+    words = {
+        errno.ECONNREFUSED: "nothing listens there",
+        errno.EHOSTUNREACH: "no route to the host",
+        errno.ENETUNREACH: "no route to its network",
+    }
+    reason = words.get(error.errno or 0, str(error) or "timed out")
+    return TransportError(
+        endpoint.host,
+        f"cannot be reached at {endpoint.address}:{endpoint.port}: {reason}",
+        do="See whether the host is up, and whether sshd runs.",
+    )
+
+
+def log_in(endpoint: Endpoint, sock: Any, timeout_seconds: float) -> Transport:
+    """A transport that is encrypted, verified and authenticated."""
+    from paramiko import SSHException, Transport
+
+    known = accepted(endpoint)
+    transport = Transport(sock, gss_kex=False)
+    transport.daemon = True
+    transport.banner_timeout = transport.auth_timeout = timeout_seconds
+    if kinds := [kind for kind, _ in known if kind != "ssh-rsa"]:
+        options = transport.get_security_options()
+        options.key_types = tuple(k for k in options.key_types if k in kinds) or options.key_types
+    try:
+        transport.start_client(timeout=timeout_seconds)
+        verify(endpoint, transport.get_remote_server_key(), known)
+        _authenticate(endpoint, transport)
+    except TransportError:
+        transport.close()
+        raise
+    except (SSHException, OSError, EOFError) as error:
+        transport.close()
+        raise TransportError(endpoint.host, f"SSH failed: {error}") from error
+    transport.set_keepalive(10)
+    return transport
+
+
+def _authenticate(endpoint: Endpoint, transport: Transport) -> None:
+    from paramiko import AuthenticationException
+
+    tried: list[str] = []
+    for name, key in _keys(endpoint):
+        tried.append(name)
+        try:
+            transport.auth_publickey(endpoint.user, key)
+        except AuthenticationException:
+            continue
+        if transport.is_authenticated():
+            return
+    raise AuthenticationError(
+        endpoint.host,
+        f"refuses {endpoint.user}; tried {', '.join(tried) or 'no key at all'}",
+        do="Put the public key into the user's authorized_keys there, or name another key.",
+    )
+
+
+def _keys(endpoint: Endpoint) -> Iterator[tuple[str, PKey]]:
+    from paramiko import Agent
+
+    files = endpoint.identity_files or tuple(
+        path for name in _DEFAULT_KEYS if (path := Path.home() / ".ssh" / name).is_file()
+    )
+    for path in files:
+        yield str(path), _load(endpoint, path)
+    if endpoint.agent and not endpoint.identity_files:
+        for key in Agent().get_keys():
+            yield f"agent key {key.get_name()}", key
+
+
+def _load(endpoint: Endpoint, path: Path) -> PKey:
+    from paramiko import PasswordRequiredException, PKey, SSHException, UnknownKeyType
+
+    try:
+        return PKey.from_path(path)
+    except (PasswordRequiredException, TypeError) as error:
+        raise AuthenticationError(
+            endpoint.host,
+            f"the key {path} is protected by a passphrase",
+            do=f"Give it to your agent: ssh-add {path}",
+        ) from error
+    except (OSError, SSHException, UnknownKeyType, ValueError) as error:
+        raise AuthenticationError(endpoint.host, f"cannot read the key {path}: {error}") from error

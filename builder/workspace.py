@@ -1,0 +1,188 @@
+"""What every command starts from: the spec, its secrets, its machines, and the connections.
+
+The thin IO edge in which the pure parts meet; commands call it and print what it returns.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from builder import registry
+from builder.engine.desired import Desired, desired, present, roles_of
+from builder.engine.graph import ancestors, graph
+from builder.engine.observe import Look, look
+from builder.engine.plan import Plan, leftovers, make_plan
+from builder.errors import PghaError, PlanError, TransportError
+from builder.machines.base import Provider
+from builder.resources.base import Action, Change, Present
+from builder.security.store import SecretStore, open_store
+from builder.spec.model import ClusterSpec
+from builder.spec.read import read_spec
+from builder.transport.base import Connection
+
+_DIFF_LINES = 200
+Connections = Mapping[str, Connection | TransportError]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """One cluster.yml and everything that follows from it without a connection."""
+
+    spec: ClusterSpec
+    store: SecretStore
+
+    @classmethod
+    def open(cls, file: Path) -> Workspace:
+        spec = read_spec(file)
+        return cls(spec=spec, store=open_store(spec.path, spec.name))
+
+    @cached_property
+    def provider(self) -> Provider:
+        return registry.provider(self.spec)
+
+    @cached_property
+    def desired(self) -> Desired:
+        return desired(self.spec, registry.roles(), self.store, datetime.now(UTC))
+
+    @cached_property
+    def promises(self) -> tuple[str, ...]:
+        roles = present(self.spec, registry.roles())
+        found = (promise for role in roles for promise in role.promises(self.spec))
+        return tuple(f"{p.fault} {p.seconds:g} s" for p in found)
+
+    @contextmanager
+    def connected(self) -> Iterator[Connections]:
+        """Connections to all hosts, or why there is none, closed at the end."""
+        from builder.transport.ssh import Connections as Open
+
+        with Open(self.provider.endpoints()) as connections:
+            yield connections
+
+    # ── looking ─────────────────────────────────────────────────────────────────────────────────
+    def look(self, connections: Connections) -> Mapping[str, Look]:
+        """Everything wanted; and then, where a manifest lists more, that too."""
+        looks = look(connections, self.desired.resources)
+        self._refuse_foreign(looks)
+        extra = leftovers(self.desired.resources, looks, registry.kinds())
+        if not extra:
+            return looks
+        hosts = {host for resource in extra for host in resource.hosts}
+        more = look({h: c for h, c in connections.items() if h in hosts}, extra)
+        return {h: _joined(seen, more[h]) if h in more else seen for h, seen in looks.items()}
+
+    def _refuse_foreign(self, looks: Mapping[str, Look]) -> None:
+        for host, seen in looks.items():
+            if seen.manifest.cluster not in {"", self.spec.name}:
+                raise PlanError(
+                    f"{host} belongs to the cluster {seen.manifest.cluster}",
+                    why=f"This spec describes {self.spec.name}; both would undo each other's work.",
+                    do="Check the host's address, or destroy the other cluster first.",
+                )
+
+    def plan(
+        self, connections: Connections, looks: Mapping[str, Look], only: Collection[str] = ()
+    ) -> Plan:
+        """The plan, with unified diffs of what a person may read."""
+        plan = make_plan(
+            self.spec.name, self.desired.resources, looks, registry.kinds(), self.promises
+        )
+        return _with_diffs(self._narrowed(plan, only), connections)
+
+    def _narrowed(self, plan: Plan, only: Collection[str]) -> Plan:
+        """Only what was asked for, and what that needs."""
+        if not only:
+            return plan
+        chosen = {a for a, change in plan.changes.items() if self._asked_for(change, only)}
+        for word in only:
+            if not any(self._asked_for(change, [word]) for change in plan.changes.values()):
+                raise PlanError(
+                    f"--only {word}: nothing has that host, role or address",
+                    do=f"Hosts: {', '.join(self.spec.hosts)}.",
+                )
+        chosen |= ancestors(plan.edges, chosen)
+        changes = {
+            a: c if a in chosen else replace(c, action=Action.NONE)
+            for a, c in plan.changes.items()
+        }
+        blocked = {a: cause for a, cause in plan.blocked.items() if a in chosen}
+        return replace(plan, changes=changes, blocked=blocked)
+
+    def _asked_for(self, change: Change, only: Collection[str]) -> bool:
+        origins = self.desired.origins.get(change.address, frozenset())
+        own = change.resource.hosts if len(change.resource.hosts) == 1 else ()
+        return bool({change.address, *own, *origins} & set(only))
+
+    # ── status ──────────────────────────────────────────────────────────────────────────────────
+    def status_looks(self, connections: Connections) -> Mapping[str, Look]:
+        """What each role asks its hosts for `status`."""
+        roles = registry.roles()
+        extra = {
+            host.name: {
+                role.name: role.status.script(self.spec, host)
+                for role in roles_of(host, roles)
+                if role.status
+            }
+            for host in self.spec.hosts.values()
+        }
+        return look(connections, (), extra)
+
+    def connection_strings(self) -> Mapping[str, str]:
+        for role in present(self.spec, registry.roles()):
+            if role.connection:
+                return role.connection(self.spec)
+        return {}
+
+
+def _joined(one: Look, other: Look) -> Look:
+    return replace(one, observed={**one.observed, **other.observed})
+
+
+def _with_diffs(plan: Plan, connections: Connections) -> Plan:
+    """Fetch the texts that differ (one more round trip, only to hosts where some do)."""
+    wanted: dict[str, list[Change]] = {}
+    for change in plan.pending:
+        if change.changes("content") and change.resource.text() is not None:
+            wanted.setdefault(change.resource.hosts[0], []).append(change)
+    if not wanted:
+        return plan
+    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
+        found = pool.map(lambda pair: _diffs(connections[pair[0]], pair[1]), wanted.items())
+    changes = dict(plan.changes)
+    for change in (change for changed in found for change in changed):
+        changes[change.address] = change
+    return replace(plan, changes=changes)
+
+
+def _diffs(connection: Connection | TransportError, changes: Sequence[Change]) -> list[Change]:
+    if isinstance(connection, TransportError):
+        return []
+    mark = "@pgha-text-end"
+    probes = [
+        f"{change.resource.text_probe()}\nprintf '\\n{mark}\\n'"
+        if isinstance(change.observed, Present) else f"printf '\\n{mark}\\n'"
+        for change in changes
+    ]
+    try:
+        said = connection.run("\n".join(probes), timeout_seconds=30).stdout
+    except PghaError:
+        return []
+    texts = [text.removeprefix("\n") for text in said.split(f"\n{mark}")]
+    return [
+        replace(change, diff=_unified(text, change.resource.text() or ""))
+        for change, text in zip(changes, texts, strict=False)
+    ]
+
+
+def _unified(before: str, after: str) -> tuple[str, ...]:
+    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm=""))
+    body = lines[2:]
+    if len(body) > _DIFF_LINES:
+        body = [*body[:_DIFF_LINES], f"… {len(body) - _DIFF_LINES} more lines"]
+    return tuple(body)
