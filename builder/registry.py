@@ -67,8 +67,9 @@ def _subclasses(base: type[Resource]) -> Iterator[type[Resource]]:
 @cache
 def vocabulary() -> Vocabulary:
     """All that a cluster.yml may say."""
-    declared = [(name, item, role) for role in roles().values()
-                for name, item in role.sections.items()]
+    declared = [
+        (name, item, role) for role in roles().values() for name, item in role.sections.items()
+    ]
     return Vocabulary(
         sections={name: item for name, item, _ in declared},
         owners={name: role.name for name, _, role in declared if not role.everywhere},

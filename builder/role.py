@@ -73,11 +73,13 @@ class Context:
         """The address of another resource on this host."""
         return f"{self.host.name}/{kind}:{name}"
 
-    def render(self, template: str, **values: Any) -> Rendered:
+    def render(self, template: str, /, **values: Any) -> Rendered:
         """Render a template; every one may use `cluster` and `host`."""
         return render(template, {"cluster": self.spec.name, "host": self.host, **values})
 
-    def file(self, path: str, template: str, *, options: Mapping[str, Any], **values: Any) -> File:
+    def file(
+        self, path: str, template: str, /, *, options: Mapping[str, Any], **values: Any
+    ) -> File:
         """A file from a template; `options` are the other fields of File."""
         rendered = self.render(template, **values)
         return File(
@@ -90,7 +92,13 @@ class Context:
         )
 
     def certificate(
-        self, path: str, *, authority: str, purpose: str, request: CertificateRequest, **options: Any
+        self,
+        path: str,
+        *,
+        authority: str,
+        purpose: str,
+        request: CertificateRequest,
+        **options: Any,
     ) -> Certificate:
         """A certificate of this host, signed by one of the cluster's authorities."""
         return Certificate(

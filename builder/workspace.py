@@ -108,8 +108,7 @@ class Workspace:
                 )
         chosen |= ancestors(plan.edges, chosen)
         changes = {
-            a: c if a in chosen else replace(c, action=Action.NONE)
-            for a, c in plan.changes.items()
+            a: c if a in chosen else replace(c, action=Action.NONE) for a, c in plan.changes.items()
         }
         blocked = {a: cause for a, cause in plan.blocked.items() if a in chosen}
         return replace(plan, changes=changes, blocked=blocked)
@@ -148,7 +147,8 @@ def _with_diffs(plan: Plan, connections: Connections) -> Plan:
     """Fetch the texts that differ (one more round trip, only to hosts where some do)."""
     wanted: dict[str, list[Change]] = {}
     for change in plan.pending:
-        if change.changes("content") and change.resource.text() is not None:
+        there = isinstance(change.observed, Present)
+        if there and change.changes("content") and change.resource.text() is not None:
             wanted.setdefault(change.resource.hosts[0], []).append(change)
     if not wanted:
         return plan
@@ -164,11 +164,7 @@ def _diffs(connection: Connection | TransportError, changes: Sequence[Change]) -
     if isinstance(connection, TransportError):
         return []
     mark = "@pgha-text-end"
-    probes = [
-        f"{change.resource.text_probe()}\nprintf '\\n{mark}\\n'"
-        if isinstance(change.observed, Present) else f"printf '\\n{mark}\\n'"
-        for change in changes
-    ]
+    probes = [f"{change.resource.text_probe()}\nprintf '\\n{mark}\\n'" for change in changes]
     try:
         said = connection.run("\n".join(probes), timeout_seconds=30).stdout
     except PghaError:

@@ -27,8 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--only", action="append", default=[], metavar="HOST|ROLE|ADDRESS",
-                        help="only this, and what it needs; may be repeated")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="HOST|ROLE|ADDRESS",
+        help="only this, and what it needs; may be repeated",
+    )
     parser.add_argument("--json", action="store_true", help="for a program")
 
 
@@ -53,8 +58,13 @@ def apply(
                 refuse_stale(saved, plan)
             if not _agreed(plan, arguments, asked=saved is None):
                 return 1
-            run = Apply(plan=plan, connections=reachable, looks=looks,
-                        progress=ProgressLines(), after_script=after_script())
+            run = Apply(
+                plan=plan,
+                connections=reachable,
+                looks=looks,
+                progress=ProgressLines(),
+                after_script=after_script(),
+            )
             result = run.run()
     write_connection_files(workspace)
     return _report(plan, result, as_json=arguments.json)

@@ -43,8 +43,12 @@ keepalived:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="orders", help="name of the cluster (default: orders)")
-    parser.add_argument("--provider", default="lab", choices=("lab", "existing"),
-                        help="where the hosts come from (default: lab)")
+    parser.add_argument(
+        "--provider",
+        default="lab",
+        choices=("lab", "existing"),
+        help="where the hosts come from (default: lab)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

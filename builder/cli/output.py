@@ -44,5 +44,3 @@ def confirmed(question: str, expected: str = "yes") -> bool:
         return False
     print(f"{question}\nOnly '{expected}' is accepted: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip() == expected
-
-

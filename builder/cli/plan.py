@@ -13,8 +13,13 @@ from builder.workspace import Workspace
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="save the plan for `apply FILE`")
-    parser.add_argument("--only", action="append", default=[], metavar="HOST|ROLE|ADDRESS",
-                        help="only this, and what it needs; may be repeated")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="HOST|ROLE|ADDRESS",
+        help="only this, and what it needs; may be repeated",
+    )
     parser.add_argument("--json", action="store_true", help="for a program")
 
 

@@ -20,7 +20,9 @@ def run(arguments: argparse.Namespace) -> int:
     workspace = Workspace.open(arguments.file)
     hosts = [arguments.host] if arguments.host else list(workspace.spec.hosts)
     if unknown := [host for host in hosts if host not in workspace.spec.hosts]:
-        raise PlanError(f"no host is named {unknown[0]}", do=f"Hosts: {', '.join(workspace.spec.hosts)}")
+        raise PlanError(
+            f"no host is named {unknown[0]}", do=f"Hosts: {', '.join(workspace.spec.hosts)}"
+        )
     files = {
         host: {
             resource.name: _text(resource)

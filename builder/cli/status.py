@@ -16,8 +16,14 @@ from builder.workspace import Connections, Workspace
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for a program")
-    parser.add_argument("--watch", type=float, nargs="?", const=2.0, metavar="SECONDS",
-                        help="again and again, until Ctrl-C")
+    parser.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="again and again, until Ctrl-C",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

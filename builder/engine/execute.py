@@ -189,12 +189,10 @@ class Apply:
         held, failures = _judged(done, seen)
         if outcome.failed is not None:
             failures += _failed(work, outcome.failed, outcome.said or said.stderr)
-        self._give_back(work[max(0, outcome.done - 1):], failures)
+        self._give_back(work[max(0, outcome.done - 1) :], failures)
         return _Ran(host=host, held=held, failures=failures, stopped=outcome.stopped)
 
-    def _give_back(
-        self, rest: Sequence[Sequence[Change]], failures: Sequence[Failure]
-    ) -> None:
+    def _give_back(self, rest: Sequence[Sequence[Change]], failures: Sequence[Failure]) -> None:
         """What the script did not come to waits again; what needs a failure stays for good."""
         failed = {failure.address for failure in failures}
         self._waiting |= {c.address for changes in rest for c in changes} - failed
@@ -235,8 +233,7 @@ class Apply:
         begun = [
             (change.resource, change.trigger)
             for change in self.plan.pending
-            if host in change.resource.hosts
-            and change.action in {Action.CREATE, Action.UPDATE}
+            if host in change.resource.hosts and change.action in {Action.CREATE, Action.UPDATE}
         ]
         old = self._manifests[host]
         self._manifests[host] = old.begun(self.plan.cluster, begun)
@@ -342,5 +339,6 @@ def _complaint(change: Change, seen: Look) -> str:
 def _failed(work: Sequence[Sequence[Change]], number: int, said: str) -> list[Failure]:
     """Piece 0 is the manifest; if that fails nothing has begun."""
     changes = work[number - 1] if number else [change for group in work for change in group]
-    return [Failure(address=change.address, said=said or "it failed silently") for change in changes]
-
+    return [
+        Failure(address=change.address, said=said or "it failed silently") for change in changes
+    ]

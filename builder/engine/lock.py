@@ -41,8 +41,9 @@ def locked(connections: Mapping[str, Connection], command: str) -> Iterator[None
     """Hold the lock on every host. Raises LockedError at once where somebody else has it."""
     with ExitStack() as stack:
         with ThreadPoolExecutor(max_workers=max(1, len(connections))) as pool:
-            helds = list(pool.map(lambda pair: (pair[0], _take(pair[1], command)),
-                                  connections.items()))
+            helds = list(
+                pool.map(lambda pair: (pair[0], _take(pair[1], command)), connections.items())
+            )
         for _, held in helds:
             stack.callback(held.release)
         for host, held in helds:

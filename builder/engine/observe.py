@@ -169,6 +169,9 @@ def _answer(resource: Resource, host: str, looks: Mapping[str, Look]) -> Observe
 
 def recorded(resource: Resource, looks: Mapping[str, Look]) -> Entry | None:
     """The manifest's entry of a resource, from the first host that has one."""
-    found = (looks[host].manifest.entries.get(resource.address) for host in resource.hosts
-             if host in looks)
+    found = (
+        looks[host].manifest.entries.get(resource.address)
+        for host in resource.hosts
+        if host in looks
+    )
     return next((item for item in found if item is not None), None)

@@ -83,7 +83,10 @@ class Plan:
                 change.address,
                 change.action,
                 str(change.trigger),
-                [[item.name, digest(item.before), digest(item.after)] for item in change.attributes],
+                [
+                    [item.name, digest(item.before), digest(item.after)]
+                    for item in change.attributes
+                ],
             ]
             for change in sorted(self.differences, key=lambda change: change.address)
         ]
@@ -131,9 +134,7 @@ def _with_triggers(changes: Mapping[str, Change], edges: Graph) -> dict[str, Cha
     done: dict[str, Change] = {}
     for address in _ordered(changes, edges):
         change = changes[address]
-        causes = tuple(
-            cause for cause in change.resource.triggers() if _acts(done.get(cause))
-        )
+        causes = tuple(cause for cause in change.resource.triggers() if _acts(done.get(cause)))
         done[address] = diff.triggered(change, causes)
     return {address: done[address] for address in changes}
 

@@ -180,9 +180,7 @@ def _record(change: Change) -> Mapping[str, Any]:
         "impact": str(change.impact),
         "triggered_by": list(change.triggered),
         "reason": _why(change),
-        "attributes": {
-            item.name: _pair(change, item) for item in change.attributes
-        },
+        "attributes": {item.name: _pair(change, item) for item in change.attributes},
         "diff": list(change.diff),
         "before": "absent" if not isinstance(change.observed, Present) else "present",
     }

@@ -26,8 +26,9 @@ class Schedule:
     edges: Graph
     places: Mapping[str, str]
 
-    def batch(self, host: str, done: Collection[str], waiting: Collection[str],
-              taken: Collection[str]) -> Sequence[Change]:
+    def batch(
+        self, host: str, done: Collection[str], waiting: Collection[str], taken: Collection[str]
+    ) -> Sequence[Change]:
         """What `host` can do now of `waiting`, in order; `taken` are rolling groups at work."""
         mine = [a for a in self.work if a in waiting and self.places.get(a) == host]
         mine = [a for a in mine if group_of(self.work[a]) not in taken]
@@ -50,7 +51,9 @@ class Schedule:
         return [
             change
             for address, change in self.work.items()
-            if address in waiting and address not in self.places and self.edges[address] <= set(done)
+            if address in waiting
+            and address not in self.places
+            and self.edges[address] <= set(done)
         ]
 
     def behind(self, address: str) -> set[str]:

@@ -24,7 +24,9 @@ from typing import Any, ClassVar, Self
 from builder.resources.steps import Step
 from builder.security.secret import MASK, Secret
 
-Value = Any  # str | int | bool | None | tuple | Mapping, JSON-like; Secret where it must not be shown
+Value = (
+    Any  # str | int | bool | None | tuple | Mapping, JSON-like; Secret where it must not be shown
+)
 
 
 class Action(enum.StrEnum):

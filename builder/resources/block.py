@@ -35,7 +35,7 @@ class Block(Resource):
     def probe(cls, wanted: Sequence[Self]) -> str:
         return "\n".join(
             f"if grep -qxF {quoted([_BEGIN])} {quoted([b.name])} 2>/dev/null; "
-            f"then echo \"$({_between(b.name)} | sha256sum)\" {quoted([b.name])}; "
+            f'then echo "$({_between(b.name)} | sha256sum)" {quoted([b.name])}; '
             f"else echo absent - {quoted([b.name])}; fi"
             for b in wanted
         )

@@ -68,8 +68,8 @@ class Certificate(Resource):
         keys = [item.key_path for item in wanted]
         return (
             f"{stat_script([*certificates, *keys])}\nsha256sum -- {quoted(keys)} 2>/dev/null\n"
-            f"for f in {quoted(certificates)}; do [ -f \"$f\" ] && echo \"certificate $f\" && "
-            "cat -- \"$f\"; done; echo end"
+            f'for f in {quoted(certificates)}; do [ -f "$f" ] && echo "certificate $f" && '
+            'cat -- "$f"; done; echo end'
         )
 
     @classmethod
@@ -145,12 +145,13 @@ class Certificate(Resource):
         if self.authority is None:
             raise ValueError("a certificate from the manifest cannot be issued")
         pem = self.authority.issue(self.request, self.key, self.now)
-        owner = {"owner": self.owner, "group": self.group}
-        key = self.key.reveal().encode()
         return (
-            Put(path=self.key_path, content=key, mode="0600", **owner),
-            Put(path=self.name, content=pem, mode="0644", **owner),
+            self._put(self.key_path, self.key.reveal().encode(), "0600"),
+            self._put(self.name, pem, "0644"),
         )
+
+    def _put(self, path: str, content: bytes, mode: str) -> Put:
+        return Put(path=path, content=content, mode=mode, owner=self.owner, group=self.group)
 
     def recall(self) -> Mapping[str, str]:
         return {"key_path": self.key_path}
@@ -174,6 +175,7 @@ def _said(request: CertificateRequest) -> Mapping[str, object]:
 
 def _request(parsed: x509.Certificate) -> CertificateRequest:
     from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID
 
     names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     usage = parsed.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
@@ -182,8 +184,8 @@ def _request(parsed: x509.Certificate) -> CertificateRequest:
         common_name=str(subject[0].value) if subject else None,
         dns_names=tuple(names.get_values_for_type(x509.DNSName)),
         addresses=tuple(str(a) for a in names.get_values_for_type(x509.IPAddress)),
-        server=x509.ExtendedKeyUsageOID.SERVER_AUTH in usage,
-        client=x509.ExtendedKeyUsageOID.CLIENT_AUTH in usage,
+        server=ExtendedKeyUsageOID.SERVER_AUTH in usage,
+        client=ExtendedKeyUsageOID.CLIENT_AUTH in usage,
     )
 
 

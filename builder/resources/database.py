@@ -28,8 +28,7 @@ class Database(Resource):
     def probe(cls, wanted: Sequence[Self]) -> str:
         names = ", ".join(literal(database.name) for database in wanted)
         statement = (
-            "SELECT datname, pg_get_userbyid(datdba) FROM pg_database "
-            f"WHERE datname IN ({names});"
+            f"SELECT datname, pg_get_userbyid(datdba) FROM pg_database WHERE datname IN ({names});"
         )
         return wanted[0].server.ask(statement)
 

@@ -84,7 +84,9 @@ class File(Resource):
             return Unknown("stat said nothing about it")
         if not isinstance(entry, Entry):
             return entry
-        content = sums.get(self.name, "(unreadable)") if entry.type == "regular file" else entry.type
+        content = (
+            sums.get(self.name, "(unreadable)") if entry.type == "regular file" else entry.type
+        )
         if settled:
             content = str(self.attributes()["content"])
         return Present(

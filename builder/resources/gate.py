@@ -40,9 +40,7 @@ class Gate(Resource):
 
     def steps(self, change: Change) -> Sequence[Step]:
         return (
-            Await(
-                what=self.what, condition=self.condition, timeout_seconds=self.timeout_seconds
-            ),
+            Await(what=self.what, condition=self.condition, timeout_seconds=self.timeout_seconds),
         )
 
     def diagnose(self) -> str:
@@ -53,7 +51,7 @@ def journal(units: Sequence[str]) -> str:
     """Shell that prints each unit's state and its last telling lines."""
     return "\n".join(
         f"echo '{unit}: '\"$(systemctl show -P ActiveState {unit}), "
-        f"$(systemctl show -P SubState {unit})\"; "
+        f'$(systemctl show -P SubState {unit})"; '
         f"journalctl -u {unit} -n 200 -o cat --no-pager 2>/dev/null"
         " | grep -iE 'error|fatal|panic|fail|denied|refused|invalid|cannot|unable|mismatch|alert'"
         " | tail -n 8"

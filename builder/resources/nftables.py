@@ -41,9 +41,9 @@ class NftablesTable(Resource):
         loaded = _LOADED.format(self.name)
         return (
             f"if ! command -v nft >/dev/null; then echo {self.name} absent; "
-            f"elif l=$({self._listing} 2>&1); then set -- $(printf %s \"$l\" | sha256sum); s=$1; "
+            f'elif l=$({self._listing} 2>&1); then set -- $(printf %s "$l" | sha256sum); s=$1; '
             f"r=; o=; {{ read -r r o <{loaded}; }} 2>/dev/null; "
-            f"echo {self.name} present \"${{r:-none}}\" \"${{o:-none}}\" $s; "
+            f'echo {self.name} present "${{r:-none}}" "${{o:-none}}" $s; '
             f"else case $l in *'No such file'*) echo {self.name} absent;; "
             f"*) echo {self.name} unknown $l;; esac; fi"
         )
@@ -56,7 +56,7 @@ class NftablesTable(Resource):
     def steps(self, change: Change) -> Sequence[Step]:
         digest = self.attributes()["ruleset"]
         remember = (
-            f"l=$({self._listing}) && set -- $(printf %s \"$l\" | sha256sum) && "
+            f'l=$({self._listing}) && set -- $(printf %s "$l" | sha256sum) && '
             f"mkdir -p /var/lib/pgha-build && echo {digest} $1 >{_LOADED.format(self.name)}"
         )
         return (Run(argv=("nft", "-f", self.path)), Shell(script=remember))

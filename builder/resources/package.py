@@ -77,7 +77,9 @@ class Package(Resource):
         together: list[tuple[Sequence[Change], Sequence[Step]]] = []
         if added:
             wanted = [change.resource for change in added]
-            together.append((added, _install([p._requirement for p in wanted if isinstance(p, cls)])))
+            together.append(
+                (added, _install([p._requirement for p in wanted if isinstance(p, cls)]))
+            )
         if dropped:
             together.append((dropped, _remove([change.resource.name for change in dropped])))
         return together

@@ -42,8 +42,9 @@ class RestApi:
 
     def _own_url(self) -> str:
         """Shell that sets `url`, by the name under which the engine knows the host it runs on."""
-        cases = "".join(f"{quoted([host])}) url={quoted([url])};; " for host, url in
-                        self.urls.items())
+        cases = "".join(
+            f"{quoted([host])}) url={quoted([url])};; " for host, url in self.urls.items()
+        )
         return f'case "$PGHA_HOST" in {cases}esac'
 
     def send(self, method: str, path: str, body: Mapping[str, Any], timeout_seconds: int) -> Step:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from builder.resources.base import Absent, Unknown, quoted
 
-_LINE = re.compile(r"\A(?P<mode>[0-7]+) (?P<owner>\S+) (?P<group>\S+) (?P<type>[^/]+) (?P<path>/.*)\Z")
+_LINE = re.compile(
+    r"\A(?P<mode>[0-7]+) (?P<owner>\S+) (?P<group>\S+) (?P<type>[^/]+) (?P<path>/.*)\Z"
+)
 _GONE = re.compile(r"\Astat: .*'(?P<path>/[^']*)': (?P<reason>.+)\Z")
 _NOT_THERE = frozenset({"No such file or directory", "Not a directory"})
 

@@ -49,7 +49,7 @@ class Sysctl(Resource):
         there = f"stays {value}" if value else "does not exist"
         return Present(
             attributes={"value": self.value},
-            note=f"{self.name} {there}: this host cannot set it to {self.value}",
+            note=f"{there}: this host cannot set it to {self.value}",
         )
 
     def steps(self, change: Change) -> Sequence[Step]:

@@ -119,8 +119,11 @@ class Unit(Resource):
         if not self.running:
             return (*steps, self._systemctl("stop"))
         if not _was_running(change):
-            return (*steps, Run(argv=("systemctl", "reset-failed", self.name), accept=(0, 1)),
-                    self._systemctl("start"))
+            return (
+                *steps,
+                Run(argv=("systemctl", "reset-failed", self.name), accept=(0, 1)),
+                self._systemctl("start"),
+            )
         if self._restarts(change):
             if self.before_restart:
                 steps.append(

@@ -105,12 +105,15 @@ def derived_key(seed: bytes, host: str, purpose: str, generation: int) -> Secret
 
 
 def _leaf(
-    issuer: x509.Certificate, request: CertificateRequest, key: EllipticCurvePrivateKey,
+    issuer: x509.Certificate,
+    request: CertificateRequest,
+    key: EllipticCurvePrivateKey,
     now: datetime,
 ) -> x509.CertificateBuilder:
     from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    usages = x509.ExtendedKeyUsageOID
+    usages = ExtendedKeyUsageOID
     purposes = [usages.SERVER_AUTH] * request.server + [usages.CLIENT_AUTH] * request.client
     names: list[x509.GeneralName] = [x509.DNSName(name) for name in request.dns_names]
     names += [x509.IPAddress(ip_address(address)) for address in request.addresses]

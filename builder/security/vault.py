@@ -13,7 +13,9 @@ import yaml
 from builder.errors import SecretsError
 
 _IDENTITY = "PGHA_AGE_IDENTITY"
-_HEADER = "# Secrets of the cluster beside this file. Made by pgha-build; keep a copy, show nobody.\n"
+_HEADER = (
+    "# Secrets of the cluster beside this file. Made by pgha-build; keep a copy, show nobody.\n"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,8 +36,9 @@ def _known(endpoint: Endpoint) -> Sequence[tuple[str, str]]:
             continue
         keys = HostKeys(str(path))
         for name in (endpoint.address, endpoint.host):
-            entries = keys.lookup(f"[{name}]{port}" if port else name) or {}
-            found.extend((kind, key.get_base64()) for kind, key in entries.items())
+            entries = keys.lookup(f"[{name}]{port}" if port else name)
+            if entries is not None:
+                found.extend((kind, key.get_base64()) for kind, key in entries.items())
     return found
 
 

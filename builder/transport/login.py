@@ -24,8 +24,9 @@ def open_socket(endpoint: Endpoint, through: Transport | None, timeout_seconds: 
     try:
         if through is not None:
             target = (endpoint.address, endpoint.port)
-            return through.open_channel("direct-tcpip", target, ("127.0.0.1", 0),
-                                        timeout=timeout_seconds)
+            return through.open_channel(
+                "direct-tcpip", target, ("127.0.0.1", 0), timeout=timeout_seconds
+            )
         sock = socket.create_connection((endpoint.address, endpoint.port), timeout_seconds)
     except OSError as error:
         raise _unreachable(endpoint, error) from error
@@ -53,7 +54,7 @@ def log_in(endpoint: Endpoint, sock: Any, timeout_seconds: float) -> Transport:
     from paramiko import SSHException, Transport
 
     known = accepted(endpoint)
-    transport = Transport(sock, gss_kex=False)
+    transport = Transport(sock)
     transport.daemon = True
     transport.banner_timeout = transport.auth_timeout = timeout_seconds
     if kinds := [kind for kind, _ in known if kind != "ssh-rsa"]:
@@ -106,7 +107,7 @@ def _keys(endpoint: Endpoint) -> Iterator[tuple[str, PKey]]:
 
 
 def _load(endpoint: Endpoint, path: Path) -> PKey:
-    from paramiko import PasswordRequiredException, PKey, SSHException, UnknownKeyType
+    from paramiko import PasswordRequiredException, PKey, SSHException
 
     try:
         return PKey.from_path(path)
@@ -116,5 +117,5 @@ def _load(endpoint: Endpoint, path: Path) -> PKey:
             f"the key {path} is protected by a passphrase",
             do=f"Give it to your agent: ssh-add {path}",
         ) from error
-    except (OSError, SSHException, UnknownKeyType, ValueError) as error:
+    except (OSError, SSHException, ValueError) as error:
         raise AuthenticationError(endpoint.host, f"cannot read the key {path}: {error}") from error

@@ -56,8 +56,7 @@ class Timings:
     @property
     def postgresql_crashed(self) -> float:
         return (
-            self.loop_wait + self.primary_start_timeout + _PROMOTION_SECONDS
-            + self.balancer_notices
+            self.loop_wait + self.primary_start_timeout + _PROMOTION_SECONDS + self.balancer_notices
         )
 
     @property

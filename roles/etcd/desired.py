@@ -44,13 +44,20 @@ def resources(ctx: Context) -> Iterable[Resource]:
     yield from packages
     yield Directory(hosts=here, name=CONFIG, needs=needs)
     yield Directory(hosts=here, name=TLS, mode="0750", group=USER, needs=needs)
-    yield Directory(hosts=here, name="/var/lib/etcd", mode="0700", owner=USER, group=USER,
-                    needs=needs)
+    yield Directory(
+        hosts=here, name="/var/lib/etcd", mode="0700", owner=USER, group=USER, needs=needs
+    )
     tls = list(_tls(ctx, needs))
     settings = _settings(ctx, needs)
     bootstrap = _bootstrap(ctx, needs)
-    unit = ctx.file(f"/etc/systemd/system/{UNIT}", "etcd/etcd.service",
-                    options={"needs": needs}, config=CONFIG, user=USER, data=DATA)
+    unit = ctx.file(
+        f"/etc/systemd/system/{UNIT}",
+        "etcd/etcd.service",
+        options={"needs": needs},
+        config=CONFIG,
+        user=USER,
+        data=DATA,
+    )
     yield from (*tls, settings, bootstrap, unit)
     yield Unit(
         hosts=here,
@@ -104,10 +111,8 @@ def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
     owner = {"owner": USER, "group": USER, "needs": needs}
     for name, authority in (("peer", PEER_CA), ("client", CLIENT_CA)):
         yield ctx.authority_file(f"{TLS}/{name}-ca.crt", authority, needs=needs)
-    names = {"dns_names": (ctx.host.name, "localhost"),
-             "addresses": (ctx.host.address, "127.0.0.1")}
-    both = CertificateRequest(common_name=ctx.host.name, server=True, client=True, **names)
-    client = CertificateRequest(common_name=None, server=False, client=True, **names)
+    both = _request(ctx, server=True)
+    client = _request(ctx, server=False)
     for purpose, authority, request in (
         ("peer", PEER_CA, both),
         ("server", CLIENT_CA, both),
@@ -121,6 +126,17 @@ def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
             request=request,
             **owner,
         )
+
+
+def _request(ctx: Context, *, server: bool) -> CertificateRequest:
+    """etcd's server certificate is a client's too: its gateway talks to itself."""
+    return CertificateRequest(
+        common_name=ctx.host.name if server else None,
+        dns_names=(ctx.host.name, "localhost"),
+        addresses=(ctx.host.address, "127.0.0.1"),
+        server=server,
+        client=True,
+    )
 
 
 def _settings(ctx: Context, needs: tuple[str, ...]) -> Resource:
@@ -158,6 +174,4 @@ def openings(spec: ClusterSpec, host: Host) -> Iterable[Opening]:
         what="etcd clients",
         address=host.address,
     )
-    yield Opening(
-        port=section["peer_port"], peers=etcd, what="etcd peers", address=host.address
-    )
+    yield Opening(port=section["peer_port"], peers=etcd, what="etcd peers", address=host.address)

@@ -15,7 +15,7 @@ from builder.spec.model import ClusterSpec, Host
 
 def _script(spec: ClusterSpec, host: Host) -> str:
     own = f"https://{host.address}:{spec.sections['etcd']['client_port']}"
-    base = f"timeout 5 {etcdctl(own)[len('ETCDCTL_API=3 '):]}"
+    base = f"timeout 5 {etcdctl(own)[len('ETCDCTL_API=3 ') :]}"
     return (
         "export ETCDCTL_API=3\n"
         f"{base} endpoint status -w json --command-timeout=3s 2>/dev/null; echo\n"

@@ -25,8 +25,9 @@ def resources(ctx: Context) -> Iterable[Resource]:
     authority = ctx.authority_file(CA_FILE, CA, needs=needs)
     config = _config(ctx, (*needs, authority.address))
     directory = f"/etc/systemd/system/{UNIT}.d"
-    drop_in = ctx.file(f"{directory}/pgha-build.conf", "haproxy/drop-in.conf",
-                       options={"needs": needs})
+    drop_in = ctx.file(
+        f"{directory}/pgha-build.conf", "haproxy/drop-in.conf", options={"needs": needs}
+    )
     yield from (package, authority, config, Directory(hosts=here, name=directory), drop_in)
     yield Unit(
         hosts=here,
@@ -48,8 +49,12 @@ def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:
     return ctx.file(
         CONFIG,
         "haproxy/haproxy.cfg",
-        options={"needs": needs, "mode": "0640", "group": "haproxy",
-                 "check": ("haproxy", "-c", "-q", "-f", "{}")},
+        options={
+            "needs": needs,
+            "mode": "0640",
+            "group": "haproxy",
+            "check": ("haproxy", "-c", "-q", "-f", "{}"),
+        },
         section=section,
         address=client_address(ctx.spec, ctx.host),
         members=members(ctx.spec),

@@ -29,8 +29,10 @@ def _balancer(answer: str) -> Mapping[str, Any]:
     fronts = [row for row in rows if row["svname"] == "FRONTEND" and row["pxname"] in _PORTS]
     return {
         "answers": True,
-        **{name: [s["svname"] for s in servers if s["pxname"] == name and _up(s)]
-           for name in _PORTS},
+        **{
+            name: [s["svname"] for s in servers if s["pxname"] == name and _up(s)]
+            for name in _PORTS
+        },
         "sessions": sum(int(row["scur"] or 0) for row in fronts),
     }
 

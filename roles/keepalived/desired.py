@@ -26,14 +26,29 @@ def resources(ctx: Context) -> Iterable[Resource]:
     user = User(hosts=here, name=SCRIPT_USER)
     needs = (*(package.address for package in packages), user.address)
     scripts = Directory(hosts=here, name="/usr/local/lib/pgha-build")
-    interface = ctx.file(INTERFACE_SCRIPT, "keepalived/keepalived-interface",
-                         options={"mode": "0755"}, section=ctx.section(NAME))
+    interface = ctx.file(
+        INTERFACE_SCRIPT,
+        "keepalived/keepalived-interface",
+        options={"mode": "0755"},
+        section=ctx.section(NAME),
+    )
     config = _config(ctx, (*needs, interface.address))
     directory = f"/etc/systemd/system/{UNIT}.d"
-    drop_in = ctx.file(f"{directory}/pgha-build.conf", "keepalived/drop-in.conf",
-                       options={"needs": needs}, script=INTERFACE_SCRIPT)
-    yield from (*packages, user, scripts, interface, config,
-                Directory(hosts=here, name=directory), drop_in)
+    drop_in = ctx.file(
+        f"{directory}/pgha-build.conf",
+        "keepalived/drop-in.conf",
+        options={"needs": needs},
+        script=INTERFACE_SCRIPT,
+    )
+    yield from (
+        *packages,
+        user,
+        scripts,
+        interface,
+        config,
+        Directory(hosts=here, name=directory),
+        drop_in,
+    )
     yield Unit(
         hosts=here,
         name=UNIT,

@@ -62,8 +62,9 @@ def _check_address(spec: ClusterSpec, virtual: str) -> Iterable[Problem]:
             yield Problem(path=path, message=f"the virtual IP is the address of {host.name}")
     if interface.network.prefixlen == 32:
         return
-    outside = [h.name for h in spec.with_role(NAME)
-               if ip_address(h.address) not in interface.network]
+    outside = [
+        h.name for h in spec.with_role(NAME) if ip_address(h.address) not in interface.network
+    ]
     if outside:
         yield Problem(
             path=path,

@@ -20,8 +20,12 @@ def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, An
     address = spec.sections[NAME]["virtual_ip"]
     hosts = [host.name for host in spec.with_role(NAME)]
     holders = [name for name in hosts if "inet " in answers.get(name, "")]
-    running = [name for name in hosts if answers.get(name, "").rstrip().endswith("\nactive")
-               or answers.get(name, "").strip() == "active"]
+    running = [
+        name
+        for name in hosts
+        if answers.get(name, "").rstrip().endswith("\nactive")
+        or answers.get(name, "").strip() == "active"
+    ]
     return {"virtual_ip": address, "holders": holders, "running": running, "hosts": hosts}
 
 

@@ -34,7 +34,11 @@ def contents(spec: ClusterSpec, secrets: Secrets) -> Iterable[Resource]:
     yield members_up
     ready = (members_up.address,)
     yield PatroniConfig(
-        hosts=hosts, name=spec.name, config=dynamic_config(spec), api=api(spec, secrets), needs=ready
+        hosts=hosts,
+        name=spec.name,
+        config=dynamic_config(spec),
+        api=api(spec, secrets),
+        needs=ready,
     )
     users = [*_own(spec, secrets, ready), *_users(spec, secrets, ready)]
     yield from users
@@ -83,9 +87,7 @@ _LIST = (
 )
 
 
-def _own(
-    spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]
-) -> Iterable[DatabaseRole]:
+def _own(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Iterable[DatabaseRole]:
     """The roles that Patroni makes at the cluster's birth: kept as they must be from then on."""
     flags: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "superuser": (SUPERUSER, ("login", "superuser", "createdb", "createrole", "replication")),
@@ -96,9 +98,7 @@ def _own(
         yield _role(spec, secrets, ready, name=name, secret=secret, flags=options)
 
 
-def _users(
-    spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]
-) -> Iterable[DatabaseRole]:
+def _users(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Iterable[DatabaseRole]:
     for user in spec.sections["postgresql"]["users"]:
         name = user["name"]
         yield _role(
@@ -114,7 +114,12 @@ def _users(
 
 
 def _role(
-    spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...], *, name: str, secret: str,
+    spec: ClusterSpec,
+    secrets: Secrets,
+    ready: tuple[str, ...],
+    *,
+    name: str,
+    secret: str,
     **options: Any,
 ) -> DatabaseRole:
     return DatabaseRole(

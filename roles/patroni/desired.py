@@ -47,7 +47,8 @@ def resources(ctx: Context) -> Iterable[Resource]:
         b"create_main_cluster = false\n",
     )
     parents = [
-        Directory(hosts=here, name=f"/etc/postgresql-common{below}") for below in ("", "/createcluster.d")
+        Directory(hosts=here, name=f"/etc/postgresql-common{below}")
+        for below in ("", "/createcluster.d")
     ]
     packages = _packages(ctx, no_cluster)
     needs = tuple(package.address for package in packages)
@@ -55,12 +56,21 @@ def resources(ctx: Context) -> Iterable[Resource]:
     yield from _directories(ctx, needs)
     tls = list(_tls(ctx, needs))
     config = _config(ctx, needs)
-    unit = ctx.file(f"/etc/systemd/system/{UNIT}", "patroni/patroni.service",
-                    options={"needs": needs}, config=f"{CONFIG}/config.yml", user=USER,
-                    stop_seconds=timings(ctx.spec).primary_stop_timeout + 30)
-    ctl = File(hosts=here, name="/etc/profile.d/pgha-build.sh", needs=needs,
-               content=b"# Managed by pgha-build: patronictl finds the cluster without further words.\n"
-               + f"export PATRONICTL_CONFIG_FILE={CONFIG}/config.yml\n".encode())
+    unit = ctx.file(
+        f"/etc/systemd/system/{UNIT}",
+        "patroni/patroni.service",
+        options={"needs": needs},
+        config=f"{CONFIG}/config.yml",
+        user=USER,
+        stop_seconds=timings(ctx.spec).primary_stop_timeout + 30,
+    )
+    ctl = File(
+        hosts=here,
+        name="/etc/profile.d/pgha-build.sh",
+        needs=needs,
+        content=b"# Managed by pgha-build: patronictl finds the cluster without further words.\n"
+        + f"export PATRONICTL_CONFIG_FILE={CONFIG}/config.yml\n".encode(),
+    )
     yield from (*tls, config, unit, ctl, *_watchdog(ctx, needs))
     yield Unit(
         hosts=here,
@@ -89,10 +99,12 @@ def _directories(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
     version = ctx.section("postgresql")["version"]
     yield Directory(hosts=here, name=CONFIG, group=USER, mode="0750", needs=needs)
     yield Directory(hosts=here, name=TLS, group=USER, mode="0750", needs=needs)
-    yield Directory(hosts=here, name=f"/var/lib/postgresql/{version}", owner=USER, group=USER,
-                    needs=needs)
-    yield Directory(hosts=here, name="/var/lib/patroni", owner=USER, group=USER, mode="0700",
-                    needs=needs)
+    yield Directory(
+        hosts=here, name=f"/var/lib/postgresql/{version}", owner=USER, group=USER, needs=needs
+    )
+    yield Directory(
+        hosts=here, name="/var/lib/patroni", owner=USER, group=USER, mode="0700", needs=needs
+    )
 
 
 def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
@@ -112,7 +124,11 @@ def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
         authority=CA,
         purpose="patroni-server",
         request=CertificateRequest(
-            common_name=ctx.host.name, dns_names=names, addresses=addresses, server=True, client=True
+            common_name=ctx.host.name,
+            dns_names=names,
+            addresses=addresses,
+            server=True,
+            client=True,
         ),
         **owner,
     )
@@ -122,8 +138,11 @@ def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
         authority=CLIENT_CA,
         purpose="patroni-etcd",
         request=CertificateRequest(
-            common_name=None, dns_names=(ctx.host.name,), addresses=(ctx.host.address,),
-            server=False, client=True,
+            common_name=None,
+            dns_names=(ctx.host.name,),
+            addresses=(ctx.host.address,),
+            server=False,
+            client=True,
         ),
         **owner,
     )

@@ -128,9 +128,7 @@ _USER = table(
     {
         "name": required(identifier("Name of the role.")),
         "options": list_of(
-            one_of(
-                ("createdb", "createrole", "superuser", "replication"), None, "An attribute."
-            ),
+            one_of(("createdb", "createrole", "superuser", "replication"), None, "An attribute."),
             "What it may do besides logging in.",
         ),
         "member_of": list_of(

@@ -58,8 +58,9 @@ def _protection(ctx: Context) -> Iterable[Resource]:
     policy-rc.d is what Debian's packages ask before they touch a unit (deb-systemd-invoke(1p)).
     """
     units = sorted(ctx.protected_units)
-    yield ctx.file("/usr/sbin/policy-rc.d", "system/policy-rc.d",
-                   options={"mode": "0755"}, units=units)
+    yield ctx.file(
+        "/usr/sbin/policy-rc.d", "system/policy-rc.d", options={"mode": "0755"}, units=units
+    )
     for directory, name in (
         ("/etc/needrestart/conf.d", "needrestart.conf"),
         ("/etc/apt/apt.conf.d", "unattended-upgrades.conf"),

@@ -35,7 +35,12 @@ def firewall(ctx: Context, home: str) -> Iterable[Resource]:
         rules=rules.content.decode(),
         needs=(rules.address,),
     )
-    unit = ctx.file("/etc/systemd/system/pgha-nftables.service", "system/pgha-nftables.service",
-                    options={}, path=path, table=TABLE)
+    unit = ctx.file(
+        "/etc/systemd/system/pgha-nftables.service",
+        "system/pgha-nftables.service",
+        options={},
+        path=path,
+        table=TABLE,
+    )
     yield from (package, rules, table, unit)
     yield Unit(hosts=here, name="pgha-nftables.service", needs=(unit.address, table.address))

@@ -31,12 +31,22 @@ STOP_SECONDS = 90
 BOOT_SECONDS = 60
 _POWEROFF = signal.SIGRTMIN + 4  # systemd(1), "SIGNALS"
 
-# In a host that is being started by somebody else, step aside. `setsid --fork` returns at once.
+# Steps aside if the host runs. `setsid --fork` returns at once, when its child is in the cgroup.
 _LAUNCH = """
 grep -q "populated 0" "$GROUP/cgroup.events" && echo $$ >"$GROUP/cgroup.procs" || exit 1
-exec setsid --fork nsenter --net="$NAMESPACE" unshare --mount --propagation slave sh -c '
-mount -t overlay lab -o "lowerdir=$LOWER,upperdir=$PLACE/upper,workdir=$PLACE/work" "$PLACE/root" &&
-exec systemd-nspawn "$@"' launch "$@"
+exec setsid --fork nsenter --net="$NAMESPACE" unshare --mount --propagation slave \\
+sh -c "$SUPERVISE" supervise "$@"
+"""
+# nspawn ends with 133 when its host reboots. It wants the cgroup for itself, so the loop moves out
+# of the way. The port of a boot before may outlive its container by a moment.
+_SUPERVISE = """
+mkdir -p "$GROUP/loop" && echo $$ >"$GROUP/loop/cgroup.procs" || exit 1
+mount -t overlay lab -o "lowerdir=$LOWER,upperdir=$PLACE/upper,workdir=$PLACE/work" "$PLACE/root" ||
+exit 1
+while ip link delete "$PORT" 2>/dev/null
+  sh -c 'echo $$ >"$GROUP/cgroup.procs" && exec systemd-nspawn "$@"' host "$@"
+  [ $? = 133 ]
+do :; done
 """
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -171,6 +181,8 @@ class LabHost:
             "NAMESPACE": str(self.layout.namespace_path),
             "LOWER": (self.place.directory / "rootfs").read_text().strip(),
             "PLACE": str(self.place.directory),
+            "PORT": self.place.port,
+            "SUPERVISE": _SUPERVISE,
         }
 
     def _nspawn(self) -> list[str]:
