@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from builder.resources.base import Change, Observed, Present, Resource, Unknown, quoted
+from builder.resources.base import Change, Observed, Present, Resource, quoted
 from builder.resources.steps import Shell, Step
 
 
@@ -27,24 +27,26 @@ class Sysctl(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:
+        """grep, because the kernel gives a value only to a reader that takes it at once."""
         paths = quoted(sysctl._path for sysctl in wanted)
-        return (
-            f"for f in {paths}; do v=; w=no; [ -w $f ] && w=yes; "
-            '{ read -r v <$f; } 2>/dev/null; echo "$f $w $v"; done'
-        )
+        writable = f"for f in {paths}; do [ -w $f ] && echo writable $f; done"
+        return f"grep -H '' -- {paths} 2>/dev/null; {writable}; echo looked"
 
     @classmethod
     def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
-        rows = (line.split(" ", 2) for line in output.splitlines())
-        found = {row[0]: row for row in rows if len(row) == 3}
-        return {sysctl.name: sysctl._observed(found.get(sysctl._path)) for sysctl in wanted}
+        lines = output.splitlines()
+        if "looked" not in lines:
+            return {}
+        values = dict(line.split(":", 1) for line in lines if line.startswith("/"))
+        writable = {line[len("writable ") :] for line in lines if line.startswith("writable ")}
+        return {
+            sysctl.name: sysctl._observed(values.get(sysctl._path, ""), sysctl._path in writable)
+            for sysctl in wanted
+        }
 
-    def _observed(self, row: Sequence[str] | None) -> Observed:
-        if row is None:
-            return Unknown("the probe said nothing about it")
-        _, writable, raw = row
+    def _observed(self, raw: str, writable: bool) -> Observed:
         value = " ".join(raw.split())
-        if writable == "yes" or value == self.value:
+        if writable or value == self.value:
             return Present(attributes={"value": value})
         there = f"stays {value}" if value else "does not exist"
         return Present(
