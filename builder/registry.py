@@ -15,8 +15,8 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 from builder.errors import PghaError
-from builder.resources.base import Resource
 from builder.machines.base import Provider
+from builder.resources.base import Resource
 from builder.role import Role
 from builder.spec.model import ClusterSpec
 from builder.spec.section import Vocabulary

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from builder import registry
 from builder.engine.desired import Desired, desired, present, roles_of
-from builder.engine.graph import ancestors, graph
+from builder.engine.graph import ancestors
 from builder.engine.observe import Look, look
 from builder.engine.plan import Plan, leftovers, make_plan
 from builder.errors import PghaError, PlanError, TransportError

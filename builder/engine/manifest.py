@@ -43,13 +43,11 @@ class Manifest:
     def begun(self, cluster: str, resources: Iterable[tuple[Resource, Impact]]) -> Manifest:
         """With these changes marked as under way."""
         entries = dict(self.entries)
-        for resource, owed in resources:
+        for resource, act in resources:
             old = entries.get(resource.address)
-            known = old.attributes if old else {}
-            owed = max(owed, old.pending or Impact.NONE) if old else owed
-            entries[resource.address] = replace(
-                entry(resource), attributes=dict(known), pending=owed
-            )
+            known = dict(old.attributes) if old else {}
+            owed = max(act, (old and old.pending) or Impact.NONE)
+            entries[resource.address] = replace(entry(resource), attributes=known, pending=owed)
         return Manifest(cluster=cluster, entries=entries)
 
     def settled(self, cluster: str, resources: Iterable[Resource]) -> Manifest:

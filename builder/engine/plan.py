@@ -17,7 +17,6 @@ from builder.resources.base import (
     Action,
     Change,
     Impact,
-    Observed,
     Present,
     Resource,
     Unknown,
@@ -58,12 +57,15 @@ class Plan:
         return [change for change in self.pending if change.action is not Action.WAIT]
 
     @property
-    def notes(self) -> Sequence[str]:
-        return [
-            f"{address}: {change.observed.note}"
-            for address, change in self.changes.items()
-            if isinstance(change.observed, Present) and change.observed.note
-        ]
+    def notes(self) -> Mapping[str, Sequence[str]]:
+        """Warnings, each with the hosts that it holds for."""
+        found: dict[str, list[str]] = {}
+        for change in self.changes.values():
+            if isinstance(change.observed, Present) and change.observed.note:
+                resource = change.resource
+                note = f"{resource.kind} {resource.name}: {change.observed.note}"
+                found.setdefault(note, []).append(resource.hosts[0])
+        return found
 
     @property
     def impact(self) -> Impact:
@@ -186,7 +188,7 @@ def _removal_edges(removals: Mapping[str, Change], looks: Mapping[str, Look]) ->
 
 
 def _with_gates(changes: Mapping[str, Change], edges: Graph) -> dict[str, Change]:
-    """A gate is waited for where something before it changes, or something behind it is not right."""
+    """A gate is waited for where something before or behind it is not as wanted."""
     acting = {a for a, change in changes.items() if change.action is not Action.NONE}
     if not acting:
         return dict(changes)

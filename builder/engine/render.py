@@ -62,8 +62,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         for change in wanted:
             yield from _change(change)
     yield from _blocked(plan)
-    for note in plan.notes:
-        yield f"Note: {note}"
+    for note, hosts in plan.notes.items():
+        yield f"Note: {note} ({', '.join(hosts)})"
     if plan.promises and plan.differences:
         yield "Outage at worst: " + ", ".join(plan.promises) + "."
     yield summary(plan)
@@ -135,7 +135,7 @@ def summary(plan: Plan) -> str:
     if not plan.differences:
         if plan.exit_code:
             return f"Incomplete: {len(plan.blocked)} unknown. {unchanged} unchanged."
-        return f"No changes: {plan.cluster} is as {plan.cluster}'s spec wants it. {unchanged} unchanged."
+        return f"No changes: {plan.cluster} is as its spec wants it. {unchanged} unchanged."
     words = {Action.CREATE: "create", Action.UPDATE: "update", Action.DELETE: "delete"}
     parts = [f"{counts[action]} to {word}" for action, word in words.items()]
     if counts[Action.DECIDE]:
@@ -163,7 +163,7 @@ def document(plan: Plan) -> Mapping[str, Any]:
         "unchanged": sum(change.action is Action.NONE for change in plan.changes.values()),
         "unreachable": dict(plan.unreachable),
         "blocked": dict(plan.blocked),
-        "notes": list(plan.notes),
+        "notes": {note: list(hosts) for note, hosts in plan.notes.items()},
         "impact": str(plan.impact),
         "outage_bounds": list(plan.promises),
         "exit_code": plan.exit_code,

@@ -107,7 +107,7 @@ class Script:
         yield "work() {"
         for number, piece in enumerate(self.pieces):
             yield from _piece(number, piece)
-        yield f'}}\nwork; rm -f "$STOP"'
+        yield '}\nwork; rm -f "$STOP"'
         yield f"printf '%s tail\\n' \"$M\"\n{self.tail}"
 
     def reader(self, progress: Callable[[str], None]) -> Callable[[str], None]:

@@ -30,7 +30,9 @@ class Shell:
 
 @dataclass(frozen=True, kw_only=True)
 class Put:
-    """Write a file atomically: beside its target, checked by `check` (`{}` is the new file), renamed.
+    """Write a file atomically: beside its target, checked, renamed over it.
+
+    `check` is the program that will read it, asked first; `{}` in it is the new file.
 
     The mode holds from the moment the file exists; `owner` and `group` are names on the host.
     """
@@ -45,7 +47,7 @@ class Put:
 
 @dataclass(frozen=True, kw_only=True)
 class Await:
-    """Wait until `condition` (POSIX shell, exit status 0) holds; its last output says why not yet."""
+    """Wait until `condition` (POSIX shell, exit status 0) holds; its output says why not yet."""
 
     what: str
     condition: str

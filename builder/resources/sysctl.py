@@ -12,7 +12,7 @@ from builder.resources.steps import Shell, Step
 
 @dataclass(frozen=True, kw_only=True)
 class Sysctl(Resource):
-    """`name` is the dotted key. A host that cannot set it (a container) is warned of, not failed."""
+    """`name` is the dotted key. Where a host cannot set it (a container), the plan warns."""
 
     kind: ClassVar[str] = "sysctl"
 

@@ -109,7 +109,7 @@ class Unit(Resource):
             return "running", ""  # its gate says when it is up
         refused = seen.get("ConditionResult") == "no"
         if self.running and refused and seen.get("ConditionTimestampMonotonic", "0") != "0":
-            return "running", f"{self.name} is kept from starting by a condition of its own unit"
+            return "running", "kept from starting by a condition of its own unit"
         return ("stopped" if active == "inactive" else f"{active} ({seen.get('SubState')})"), ""
 
     def steps(self, change: Change) -> Sequence[Step]:

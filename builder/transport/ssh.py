@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Self
 
 from builder.errors import CommandTimeout, ConnectionLost, TransportError
 from builder.transport.base import Completed, Connection, Endpoint
-from builder.transport.login import log_in, open_socket
 from builder.transport.hold import HeldScript
+from builder.transport.login import log_in, open_socket
 
 if TYPE_CHECKING:
     from paramiko import Channel, Transport
@@ -159,7 +159,7 @@ def _lines(channel: Channel, deadline: float, host: str) -> Iterator[str]:
 
 
 def connect(endpoint: Endpoint, *, timeout_seconds: float = 15) -> SshConnection:
-    """Reach a host. Raises TransportError and its kinds; the host key is checked before logging in."""
+    """Reach a host; its key is checked before logging in. Raises TransportError and its kinds."""
     above = connect(_jump(endpoint), timeout_seconds=timeout_seconds) if endpoint.jump else None
     through = above._transport if above else None
     transport = log_in(endpoint, open_socket(endpoint, through, timeout_seconds), timeout_seconds)

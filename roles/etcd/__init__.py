@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from builder.role import Role
 from roles.etcd.desired import cluster_resources, openings, resources
 from roles.etcd.settings import NAME, SECTION
 from roles.etcd.status import STATUS
-
-from builder.role import Role
 
 ROLE = Role(
     name=NAME,

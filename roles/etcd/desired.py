@@ -1,7 +1,7 @@
 """What an etcd host must have. Pure.
 
-Bootstrap is apart from the steady state: `bootstrap.env` counts until the data directory exists, and
-never again, so a changed member list rewrites and restarts nothing (etcd docs, runtime
+Bootstrap is apart from the steady state: `bootstrap.env` counts until the data directory exists,
+and never again, so a changed member list rewrites and restarts nothing (etcd docs, runtime
 reconfiguration: `initial-*` flags are ignored once a member has data).
 """
 
@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from builder.resources.base import Resource, address, quoted
+from builder.resources.directory import Directory
+from builder.resources.gate import Gate
+from builder.resources.package import Package
+from builder.resources.unit import Unit
+from builder.role import Context, Opening, Secrets
+from builder.security.authority import CertificateRequest
+from builder.spec.model import ClusterSpec, Host
 from roles._failover import timings
 from roles.etcd.settings import (
     CLIENT_CA,
@@ -21,15 +29,6 @@ from roles.etcd.settings import (
     endpoints,
     members,
 )
-
-from builder.resources.base import Resource, address, quoted
-from builder.resources.directory import Directory
-from builder.resources.gate import Gate
-from builder.resources.package import Package
-from builder.resources.unit import Unit
-from builder.role import Context, Opening, Secrets
-from builder.security.authority import CertificateRequest
-from builder.spec.model import ClusterSpec, Host
 
 UNIT = "etcd.service"
 

@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roles.etcd.desired import etcdctl
-from roles.etcd.settings import members
-
 from builder.role import StatusProbe
 from builder.spec.model import ClusterSpec, Host
+from roles.etcd.desired import etcdctl
+from roles.etcd.settings import members
 
 
 def _script(spec: ClusterSpec, host: Host) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from builder.role import Role
 from roles.haproxy.connection import connection
 from roles.haproxy.desired import resources
 from roles.haproxy.settings import NAME, SECTION, openings
 from roles.haproxy.status import STATUS
-
-from builder.role import Role
 
 ROLE = Role(
     name=NAME,

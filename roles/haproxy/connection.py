@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from roles.haproxy.settings import NAME, client_address
-
 from builder.spec.model import ClusterSpec
+from roles.haproxy.settings import NAME, client_address
 
 
 def connection(spec: ClusterSpec) -> Mapping[str, str]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from roles._failover import timings
-from roles.haproxy.settings import CA_FILE, CONFIG, client_address
-from roles.patroni.settings import CA, members
-
 from builder.resources.base import Resource
 from builder.resources.directory import Directory
 from builder.resources.package import Package
 from builder.resources.unit import Unit
 from builder.role import Context
+from roles._failover import timings
+from roles.haproxy.settings import CA_FILE, CONFIG, client_address
+from roles.patroni.settings import CA, members
 
 UNIT = "haproxy.service"
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from builder.role import Role
 from roles.keepalived.desired import resources
 from roles.keepalived.settings import NAME, SECTION, openings, promises
 from roles.keepalived.status import STATUS
-
-from builder.role import Role
 
 ROLE = Role(
     name=NAME,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from roles._failover import timings
-from roles.keepalived.settings import NAME, peers
-
 from builder.resources.base import Resource
 from builder.resources.directory import Directory
 from builder.resources.package import Package
 from builder.resources.unit import Unit
 from builder.resources.user import User
 from builder.role import Context
+from roles._failover import timings
+from roles.keepalived.settings import NAME, peers
 
 UNIT = "keepalived.service"
 SCRIPT_USER = "keepalived_script"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_interface
 
-from roles._failover import timings
-
 from builder.role import Opening, Promise
 from builder.spec.model import ClusterSpec, Host, Problem
 from builder.spec.section import Section
 from builder.spec.types import cidr, integer, optional, text
+from roles._failover import timings
 
 NAME = "keepalived"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roles.keepalived.settings import NAME
-
 from builder.role import StatusProbe
 from builder.spec.model import ClusterSpec, Host
+from roles.keepalived.settings import NAME
 
 
 def _script(spec: ClusterSpec, host: Host) -> str:  # noqa: ARG001

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from builder.role import Role
 from roles._failover import SECTION as FAILOVER
 from roles._failover import promises
 from roles.patroni.contents import contents
 from roles.patroni.desired import resources
 from roles.patroni.settings import NAME, PATRONI, POSTGRESQL, openings
 from roles.patroni.status import STATUS
-
-from builder.role import Role
 
 ROLE = Role(
     name=NAME,

@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from builder.resources.base import Resource
+from builder.resources.database import Database, Extension
+from builder.resources.database_role import DatabaseRole
+from builder.resources.gate import Gate
+from builder.resources.patroni_config import PatroniConfig, RestApi
+from builder.role import Secrets
+from builder.security.scram import verifier
+from builder.spec.model import ClusterSpec
 from roles.patroni.dynamic import dynamic_config
 from roles.patroni.settings import (
     CONFIG,
@@ -17,15 +25,6 @@ from roles.patroni.settings import (
     members,
     server,
 )
-
-from builder.resources.base import Resource
-from builder.resources.database import Database, Extension
-from builder.resources.database_role import DatabaseRole
-from builder.resources.gate import Gate
-from builder.resources.patroni_config import PatroniConfig, RestApi
-from builder.role import Secrets
-from builder.security.scram import verifier
-from builder.spec.model import ClusterSpec
 
 
 def contents(spec: ClusterSpec, secrets: Secrets) -> Iterable[Resource]:

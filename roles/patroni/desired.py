@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from builder.resources.base import Impact, Resource
+from builder.resources.directory import Directory
+from builder.resources.file import File
+from builder.resources.package import Package
+from builder.resources.unit import Unit
+from builder.role import Context
+from builder.security.authority import CertificateRequest
 from roles._failover import timings
 from roles.etcd.desired import gate
 from roles.etcd.settings import CLIENT_CA, endpoints
@@ -20,14 +27,6 @@ from roles.patroni.settings import (
     data_directory,
     members,
 )
-
-from builder.resources.base import Impact, Resource
-from builder.resources.directory import Directory
-from builder.resources.file import File
-from builder.resources.package import Package
-from builder.resources.unit import Unit
-from builder.role import Context
-from builder.security.authority import CertificateRequest
 
 UNIT = "patroni.service"
 SECRETS = {

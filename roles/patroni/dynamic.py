@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from builder.spec.model import ClusterSpec
 from roles._failover import timings
 from roles.patroni.settings import TLS, members
-
-from builder.spec.model import ClusterSpec
 
 
 def dynamic_config(spec: ClusterSpec) -> Mapping[str, Any]:

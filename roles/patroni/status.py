@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roles.patroni.settings import TLS, members
-
 from builder.role import StatusProbe
 from builder.spec.model import ClusterSpec, Host
+from roles.patroni.settings import TLS, members
 
 
 def _script(spec: ClusterSpec, host: Host) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from builder.role import Role
 from roles.system.desired import resources
 from roles.system.settings import NAME, SECTION
-
-from builder.role import Role
 
 ROLE = Role(
     name=NAME,

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from roles.system.firewall import firewall
-from roles.system.settings import NAME
-
 from builder.resources.base import Resource
 from builder.resources.block import Block
 from builder.resources.directory import Directory
@@ -15,6 +12,8 @@ from builder.resources.package import Package
 from builder.resources.sysctl import Sysctl
 from builder.resources.unit import Unit
 from builder.role import Context
+from roles.system.firewall import firewall
+from roles.system.settings import NAME
 
 HOME = "/etc/pgha-build"
 _EVERYWHERE = {
