@@ -29,7 +29,7 @@ def spec(*addresses: str, name: str = "orders", **settings: object) -> ClusterSp
 
 def ability(**changes: object) -> Ability:
     able = {"root": True, "keyring": True, "overlay": True, "cgroup2": True}
-    return Ability(**{"finds": lambda program: True, **able, **changes})  # type: ignore[arg-type]
+    return Ability(**{"finds": lambda _: True, **able, **changes})  # type: ignore[arg-type]
 
 
 def test_the_network_is_the_hosts_own_24_and_its_last_address_the_gateway() -> None:
@@ -56,7 +56,7 @@ def test_the_network_is_the_hosts_own_24_and_its_last_address_the_gateway() -> N
 def test_addresses_that_no_lab_can_have_are_refused_with_advice(
     bad: ClusterSpec, words: str
 ) -> None:
-    with pytest.raises(MachineError, match="cluster.yml") as refusal:
+    with pytest.raises(MachineError, match=r"cluster\.yml") as refusal:
         layout_of(bad)
     assert words in str(refusal.value)
 

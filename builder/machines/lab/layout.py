@@ -125,11 +125,12 @@ def layout_of(spec: ClusterSpec) -> Layout:
 def _network(settings: Mapping[str, Any], addresses: Mapping[str, IPv4Address]) -> IPv4Network:
     wanted = settings.get("network")
     _require(wanted or addresses, "a lab without hosts needs `network`")
+    text = str(wanted) if wanted else f"{next(iter(addresses.values()))}/24"
     try:
-        text = str(wanted) if wanted else f"{next(iter(addresses.values()))}/24"
         network = IPv4Network(text, strict=bool(wanted))
     except ValueError as error:
-        raise MachineError(str(error), why="It is the lab's network.", do=_ADVICE) from error
+        what = f"{text} cannot be the lab's network: {error}"
+        raise MachineError(what, why=_WHY, do=_ADVICE) from error
     _require(network.prefixlen <= 29, f"{network} is too small for a lab")
     return network
 
@@ -138,15 +139,16 @@ def _address(text: str) -> IPv4Address:
     try:
         return IPv4Address(text)
     except ValueError as error:
-        raise MachineError(str(error), why="A lab's network is IPv4.", do=_ADVICE) from error
+        raise MachineError(f"no IPv4 address: {text}", why=_WHY, do=_ADVICE) from error
 
 
+_WHY = "The lab gives each host a fixed IPv4 address in a network of its own."
 _ADVICE = "Correct `machines` or the hosts' addresses in cluster.yml."
 
 
 def _require(condition: object, what: str) -> None:
     if not condition:
-        raise MachineError(what, why="The lab gives each host its own fixed address.", do=_ADVICE)
+        raise MachineError(what, why=_WHY, do=_ADVICE)
 
 
 def _digest(text: str, characters: int) -> str:
