@@ -21,7 +21,7 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One resource. `pending` is the act an unfinished apply still owes a unit (reload, restart)."""
+    """One resource. `pending` is the act that an unfinished apply still owes a unit."""
 
     address: str
     kind: str

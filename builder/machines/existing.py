@@ -31,10 +31,10 @@ class ExistingProvider:
     def power(self) -> Mapping[str, Power]:
         return dict.fromkeys(self._spec.hosts, Power.UNKNOWN)
 
-    def up(self, progress: Progress) -> Sequence[str]:  # noqa: ARG002
+    def up(self, progress: Progress) -> Sequence[str]:
         return ()
 
-    def destroy(self, progress: Progress) -> None:  # noqa: ARG002
+    def destroy(self, progress: Progress) -> None:
         raise MachineError(
             "these machines are not ours to unmake",
             why="machines.provider is `existing`.",

@@ -124,7 +124,7 @@ class Resource:
         """Addresses whose change makes this resource act too (a unit reloads for its file)."""
         return {}
 
-    def hides(self, attribute: str) -> bool:  # noqa: ARG002
+    def hides(self, attribute: str) -> bool:
         """Whether the attribute's values must not be shown."""
         return False
 
@@ -136,7 +136,7 @@ class Resource:
         """Shell that prints the text that is there now, for the same diff."""
         return ""
 
-    def impact(self, change: Change) -> Impact:  # noqa: ARG002
+    def impact(self, change: Change) -> Impact:
         """What carrying the change out costs the service."""
         return Impact.NONE
 
@@ -151,7 +151,7 @@ class Resource:
         """The probe's output, per `name`. A name that is left out counts as unknown."""
         raise NotImplementedError
 
-    def differs(self, attribute: str, desired: Value, observed: Value) -> bool:  # noqa: ARG002
+    def differs(self, attribute: str, desired: Value, observed: Value) -> bool:
         """Whether the observed value is not what is wanted."""
         return bool(desired != observed)
 

@@ -12,7 +12,7 @@ def read_spec(path: Path) -> ClusterSpec:
     """The spec in the file, validated, with all defaults. SpecError carries every mistake in it."""
     document = load(path)
     # Late, and after loading: both take longer to import than a file that is no YAML deserves.
-    from builder.registry import vocabulary  # noqa: PLC0415
-    from builder.spec.validate import validate  # noqa: PLC0415
+    from builder.registry import vocabulary
+    from builder.spec.validate import validate
 
     return validate(document, vocabulary(), path.absolute())

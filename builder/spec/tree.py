@@ -22,7 +22,7 @@ MOST_VALUES = 20_000
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class Malformed(Exception):  # noqa: N818  (never leaves builder.spec)
+class Malformed(Exception):
     """Reading cannot go on: the mistake, and its line."""
 
     def __init__(self, line: int, message: str, advice: str = "") -> None:

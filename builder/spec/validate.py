@@ -25,7 +25,7 @@ def validate(document: Document, vocabulary: Vocabulary, path: Path) -> ClusterS
     rule = cluster_schema(vocabulary, _provider(document.values))
     values = _with_demanded_sections(document.values, vocabulary)
     if errors := errors_in(values, rule):
-        from builder.spec.explain import explain  # noqa: PLC0415  (a sound spec need not pay for it)
+        from builder.spec.explain import explain
 
         _raise_any(document.diagnose(explain(errors, rule, vocabulary)))
     _raise_any(document.diagnose(()))

@@ -11,7 +11,7 @@ from builder.role import StatusProbe
 from builder.spec.model import ClusterSpec, Host
 
 
-def _script(spec: ClusterSpec, host: Host) -> str:  # noqa: ARG001
+def _script(spec: ClusterSpec, host: Host) -> str:
     port = spec.sections["haproxy"]["status_port"]
     return f"curl -sS -m 3 'http://127.0.0.1:{port}/stats;csv' 2>&1"
 

@@ -10,7 +10,7 @@ from builder.spec.model import ClusterSpec, Host
 from roles.keepalived.settings import NAME
 
 
-def _script(spec: ClusterSpec, host: Host) -> str:  # noqa: ARG001
+def _script(spec: ClusterSpec, host: Host) -> str:
     address = spec.sections[NAME]["virtual_ip"].split("/")[0]
     return f"ip -o -4 address show to {address}/32; systemctl is-active keepalived"
 

@@ -86,7 +86,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
 
 
 def _packages(ctx: Context, no_cluster: File) -> list[Package]:
-    """python3-etcd by name: else apt may choose another store for Patroni, and it would not start."""
+    """python3-etcd by name: else apt may choose another store for Patroni, which then dies."""
     version = ctx.section("postgresql")["version"]
     first = (no_cluster.address, ctx.address("file", "/usr/sbin/policy-rc.d"))
     names = (f"postgresql-{version}", "patroni", "python3-etcd", "curl")

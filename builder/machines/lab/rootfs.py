@@ -61,9 +61,13 @@ def _build(recipe: Recipe, target: Path, lock: int) -> Path:
 
 
 def _bootstrap(recipe: Recipe, target: Path, lock: int) -> None:
-    """Run mmdebstrap. It inherits the lock: should we die, nobody builds before it has ended."""
+    """Run mmdebstrap, in namespaces that end with it and take its mounts and processes along.
+
+    It inherits the lock: should we die, nobody builds before it has ended.
+    """
     settings = [f'--aptopt={name} "{value}"' for name, value in recipe.apt.items()]
-    argv = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"]
+    argv = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
+    argv += ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"]
     argv += ["--skip=cleanup/apt", f"--include={','.join(recipe.packages)}", *settings]
     argv += [recipe.release, str(target), *recipe.sources]
     built = subprocess.run(argv, capture_output=True, text=True, check=False, pass_fds=[lock])
