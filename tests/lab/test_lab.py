@@ -293,12 +293,10 @@ def traces(lab: LabProvider) -> dict[str, list[str]]:
     return {what: lines for what, lines in found.items() if lines}
 
 
-def test_down_leaves_nothing(
-    fresh_spec: SpecMaker, start_lab: Callable[[ClusterSpec], LabProvider]
-) -> None:
+def test_down_leaves_nothing(fresh_spec: SpecMaker) -> None:
     lab = LabProvider(fresh_spec())
     assert not traces(lab)
-    start_lab_of(lab, start_lab)
+    lab.up(silent)
     lab.cut("h1", "h2")
     lab.freeze("h1")
     lab.kill("h2")
@@ -308,10 +306,6 @@ def test_down_leaves_nothing(
     lab.destroy(silent)
     assert not traces(lab)
     assert set(lab.power().values()) == {Power.ABSENT}
-
-
-def start_lab_of(lab: LabProvider, start_lab: Callable[..., LabProvider]) -> None:
-    lab.up(silent)
 
 
 UP = """

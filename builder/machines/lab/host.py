@@ -86,7 +86,8 @@ class LabHost:
 
     def complete(self) -> bool:
         """Was it made, to the end? Its record of the shared root file system is written last."""
-        return (self.place.directory / "rootfs").exists()
+        record = self.place.directory / "rootfs"
+        return record.exists() and record.stat().st_size > 0
 
     def create(self, lower: Path, address: IPv4Address) -> None:
         """Make the host's directory; one that was made only half is made over."""
@@ -156,7 +157,8 @@ class LabHost:
 
     def exec(self, argv: Sequence[str]) -> int:
         """Run `argv` inside, on our own stdin, stdout and stderr; its exit status."""
-        return subprocess.run(self.entering(argv), check=False).returncode
+        status = subprocess.run(self.entering(argv), check=False).returncode
+        return status if status >= 0 else 128 - status  # as a shell says it
 
     def entering(self, argv: Sequence[str]) -> list[str]:
         """The command that runs `argv` as root in the host's namespaces."""
@@ -173,7 +175,9 @@ class LabHost:
             raise self._not_running()
 
     def _not_running(self) -> MachineError:
-        return MachineError(f"{self.name} does not run", do=f"pgha-build lab start {self.name}")
+        return MachineError(
+            f"{self.name} does not run", do=f"Start it: pgha-build lab start {self.name}"
+        )
 
     def _variables(self) -> dict[str, str]:
         return {

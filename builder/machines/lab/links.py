@@ -22,13 +22,20 @@ def drop(layout: Layout, pairs: list[tuple[str, str]], *, percent: int = 100) ->
         f"{luck}counter drop\n"
         for a, b in pairs
     ]
-    run(["nft", "-f", "-"], stdin=_CHAIN + "".join(rules), namespace=layout.namespace_path)
+    _nft(layout, _CHAIN + "".join(rules))
 
 
 def heal(layout: Layout) -> None:
     """Undo all damage to links."""
-    undo = f"add table {_TABLE}\ndelete table {_TABLE}\n"
-    run(["nft", "-f", "-"], stdin=undo, namespace=layout.namespace_path)
+    _nft(layout, f"add table {_TABLE}\ndelete table {_TABLE}\n")
+
+
+def _nft(layout: Layout, script: str) -> None:
+    if not layout.namespace_path.exists():
+        raise MachineError(
+            f"the lab {layout.name} is not up", why="It has no links.", do="pgha-build lab up"
+        )
+    run(["nft", "-f", "-"], stdin=script, namespace=layout.namespace_path)
 
 
 def _port(layout: Layout, host: str) -> str:

@@ -12,6 +12,7 @@ its addresses from leaving through the machine's own interface.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,7 @@ def claim(layout: Layout) -> None:
 
 def refuse_overlap(layout: Layout) -> None:
     """MachineError if the network, or a part of it, is another lab's or the machine's own."""
-    for record in STATE.glob(f"*/{NETWORK_RECORD}"):
-        lab, network = record.parent.name, IPv4Network(record.read_text().strip())
+    for lab, network in _claimed():
         if lab != layout.name and network.overlaps(layout.network):
             raise _taken(layout, f"the lab {lab} uses {network}")
         if lab == layout.name and network != layout.network:
@@ -42,6 +42,12 @@ def refuse_overlap(layout: Layout) -> None:
     for route in _routes():
         if _overlaps(route, layout):
             raise _taken(layout, f"this machine has a route to {route['dst']}")
+
+
+def _claimed() -> Iterator[tuple[str, IPv4Network]]:
+    for record in STATE.glob(f"*/{NETWORK_RECORD}"):
+        if text := record.read_text().strip():  # empty when its writer was killed
+            yield record.parent.name, IPv4Network(text)
 
 
 def _taken(layout: Layout, by: str) -> MachineError:
