@@ -73,6 +73,7 @@ class Apply:
         work = {change.address: change for change in self.plan.pending}
         self._schedule: Schedule = make_schedule(work, self.plan.edges, self.connections)
         self._manifests = {host: self.looks[host].manifest for host in self.connections}
+        self._on_host = {host: manifests.dump(known) for host, known in self._manifests.items()}
         self._waiting: set[str] = set(work)
         self._done: set[str] = set()
         self._dead: set[str] = set()
@@ -198,7 +199,7 @@ class Apply:
         self._waiting |= {c.address for changes in rest for c in changes} - failed
 
     def _manifest_piece(self, host: str) -> Piece:
-        text = manifests.dump(self._manifests[host])
+        text = self._on_host[host] = manifests.dump(self._manifests[host])
         put = Put(path=manifests.PATH, content=text.encode(), mode="0600")
         return Piece(label="", steps=(put,))
 
@@ -264,7 +265,7 @@ class Apply:
             list(pool.map(self._write_manifest, hosts))
 
     def _is_news(self, host: str) -> bool:
-        return manifests.dump(self._manifests[host]) != manifests.dump(self.looks[host].manifest)
+        return manifests.dump(self._manifests[host]) != self._on_host[host]
 
     def _write_manifest(self, host: str) -> None:
         script = Script(host=host, pieces=[self._manifest_piece(host)])

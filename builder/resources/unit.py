@@ -113,7 +113,7 @@ class Unit(Resource):
         return ("stopped" if active == "inactive" else f"{active} ({seen.get('SubState')})"), ""
 
     def steps(self, change: Change) -> Sequence[Step]:
-        steps: list[Step] = [Run(argv=("systemctl", "daemon-reload"))]
+        steps: list[Step] = [Shell(script=self._definition())]
         if self.enabled is not None and _startup_differs(change):
             steps.append(Shell(script=self._startup()))
         if not self.running:
@@ -131,6 +131,11 @@ class Unit(Resource):
                 )
             return (*steps, self._systemctl("restart"), *self._recovery())
         return (*steps, self._systemctl("reload")) if change.trigger else steps
+
+    def _definition(self) -> str:
+        """Let systemd read its files again, only if it says that they have changed."""
+        ask = f"systemctl show -P NeedDaemonReload {quoted([self.name])}"
+        return f'[ "$({ask})" = no ] || systemctl daemon-reload'
 
     def _recovery(self) -> Sequence[Step]:
         if not self.after_restart:
