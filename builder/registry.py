@@ -16,6 +16,7 @@ from types import ModuleType
 
 from builder.errors import PghaError
 from builder.machines.base import Provider
+from builder.ports import collisions
 from builder.resources.base import Resource
 from builder.role import Role
 from builder.spec.model import ClusterSpec
@@ -75,6 +76,7 @@ def vocabulary() -> Vocabulary:
         owners={name: role.name for name, _, role in declared if not role.everywhere},
         roles=frozenset(name for name, role in roles().items() if not role.everywhere),
         machines=_machine_schemas(),
+        checks=(lambda spec: collisions(spec, roles()),),
     )
 
 

@@ -33,10 +33,11 @@ class Vocabulary:
 
     `owners` says which role a section belongs to: its required keys are demanded, and its check
     runs, once a host carries that role or the section is written. A section without an owner
-    always counts.
+    always counts. `checks` are rules across all sections.
     """
 
     sections: Mapping[str, Section]
     roles: frozenset[str]
     machines: Mapping[str, Mapping[str, Any]]
     owners: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[Callable[[ClusterSpec], Iterable[Problem]], ...] = ()

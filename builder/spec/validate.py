@@ -47,6 +47,8 @@ def _across_keys(
     yield from check_hosts(spec)
     for section in _complete_sections(vocabulary, values):
         yield from section.check(spec)
+    for check in vocabulary.checks:
+        yield from check(spec)
 
 
 def _complete_sections(vocabulary: Vocabulary, values: Mapping[str, Any]) -> Iterator[Section]:

@@ -48,11 +48,17 @@ class Group:
     def of(cls, lab: str, member: str = "") -> Group:
         return cls(tree() / f"pgha-{lab}" / member)
 
+    @property
+    def entrance(self) -> Path:
+        """Where a process enters: a cgroup that hands controllers down may hold none itself."""
+        return self.path / "entrance"
+
     def make(self) -> None:
         """Make it anew; a leftover without processes goes first."""
         self.remove()
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.entrance.mkdir(parents=True)
         _delegate(self.path.parent)
+        _delegate(self.path)
 
     def populated(self) -> bool:
         """Does any process live in it?"""

@@ -33,18 +33,18 @@ _POWEROFF = signal.SIGRTMIN + 4  # systemd(1), "SIGNALS"
 
 # Steps aside if the host runs. `setsid --fork` returns at once, when its child is in the cgroup.
 _LAUNCH = """
-grep -q "populated 0" "$GROUP/cgroup.events" && echo $$ >"$GROUP/cgroup.procs" || exit 1
+grep -q "populated 0" "$GROUP/cgroup.events" && echo $$ >"$ENTRANCE/cgroup.procs" || exit 1
 exec setsid --fork nsenter --net="$NAMESPACE" unshare --mount --propagation slave \\
 sh -c "$SUPERVISE" supervise "$@"
 """
-# nspawn ends with 133 when its host reboots. It wants the cgroup for itself, so the loop moves out
-# of the way. The port of a boot before may outlive its container by a moment.
+# nspawn ends with 133 when its host reboots, and wants an unused cgroup for each boot. The port of
+# the boot before may outlive its container by a moment.
 _SUPERVISE = """
-mkdir -p "$GROUP/loop" && echo $$ >"$GROUP/loop/cgroup.procs" || exit 1
 mount -t overlay lab -o "lowerdir=$LOWER,upperdir=$PLACE/upper,workdir=$PLACE/work" "$PLACE/root" ||
 exit 1
-while ip link delete "$PORT" 2>/dev/null
-  sh -c 'echo $$ >"$GROUP/cgroup.procs" && exec systemd-nspawn "$@"' host "$@"
+boot=0
+while boot=$((boot + 1)); mkdir "$GROUP/$boot"; ip link delete "$PORT" 2>/dev/null
+  sh -c 'echo $$ >"$GROUP/$0/cgroup.procs" && exec systemd-nspawn "$@"' $boot "$@"
   [ $? = 133 ]
 do :; done
 """
@@ -182,6 +182,7 @@ class LabHost:
     def _variables(self) -> dict[str, str]:
         return {
             "GROUP": str(self.group.path),
+            "ENTRANCE": str(self.group.entrance),
             "NAMESPACE": str(self.layout.namespace_path),
             "LOWER": (self.place.directory / "rootfs").read_text().strip(),
             "PLACE": str(self.place.directory),

@@ -26,7 +26,7 @@ def ensure_package_cache(layout: Layout) -> None:
     log = layout.directory / f"{_MEMBER}.log"
     with log.open("ab") as output:
         subprocess.run(
-            ["sh", "-c", _LAUNCH, str(group.path), *_command(layout)],
+            ["sh", "-c", _LAUNCH, str(group.entrance), *_command(layout)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
