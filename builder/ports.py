@@ -19,6 +19,7 @@ def collisions(spec: ClusterSpec, roles: Mapping[str, Role]) -> Iterator[Problem
             if other != opening.what:
                 yield Problem(
                     path=("hosts", host.name),
-                    message=f"{opening.what} and {other} both want {opening.address}:{opening.port}",
+                    message=f"{opening.what} and {other} both want "
+                    f"{opening.address}:{opening.port}",
                     advice="give one of them another port, or another host",
                 )

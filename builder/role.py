@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from builder.resources.base import Resource
+from builder.resources.base import Change, Resource
 from builder.resources.certificate import Certificate
 from builder.resources.file import File
 from builder.security.authority import Authority, CertificateRequest
@@ -121,6 +121,9 @@ def _nothing(*_: object) -> Iterable[Any]:
     return ()
 
 
+Refine = Callable[[ClusterSpec, Mapping[str, Change]], Mapping[str, Change]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StatusProbe:
     """A role's part of `status`: what to ask a host, and what all answers together mean.
@@ -140,7 +143,9 @@ class Role:
 
     `resources` is called once per host that carries the role (`everywhere`: once per host), and
     `cluster_resources` once. `openings` are the ports of a host, `promises` its share of the
-    outage bounds, `connection` what a client needs (`primary`, `replica`: libpq URIs).
+    outage bounds. `refine` says what can only be said with all hosts in view: changes that replace
+    those of the same address, or a PlanError that refuses the plan. `connection` is what a client
+    needs (`primary`, `replica`: libpq URIs).
     """
 
     name: str
@@ -152,5 +157,6 @@ class Role:
     cluster_resources: Callable[[ClusterSpec, Secrets], Iterable[Resource]] = _nothing
     openings: Callable[[ClusterSpec, Host], Iterable[Opening]] = _nothing
     promises: Callable[[ClusterSpec], Iterable[Promise]] = _nothing
+    refine: Refine | None = None
     connection: Callable[[ClusterSpec], Mapping[str, str]] | None = None
     status: StatusProbe | None = None

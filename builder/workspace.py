@@ -91,9 +91,22 @@ class Workspace:
     ) -> Plan:
         """The plan, with unified diffs of what a person may read."""
         plan = make_plan(
-            self.spec.name, self.desired.resources, looks, registry.kinds(), self.promises
+            self.spec.name,
+            self.desired.resources,
+            looks,
+            registry.kinds(),
+            promises=self.promises,
+            refine=self._refine,
         )
         return _with_diffs(self._narrowed(plan, only), connections)
+
+    def _refine(self, changes: Mapping[str, Change]) -> Mapping[str, Change]:
+        """Each role's word on the changes as a whole."""
+        refined = dict(changes)
+        for role in present(self.spec, registry.roles()):
+            if role.refine:
+                refined |= role.refine(self.spec, refined)
+        return refined
 
     def _narrowed(self, plan: Plan, only: Collection[str]) -> Plan:
         """Only what was asked for, and what that needs."""

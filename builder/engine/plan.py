@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
@@ -100,11 +100,14 @@ def make_plan(
     resources: Sequence[Resource],
     looks: Mapping[str, Look],
     kinds: Kinds,
+    *,
     promises: tuple[str, ...] = (),
+    refine: Callable[[Mapping[str, Change]], Mapping[str, Change]] = lambda _: {},
 ) -> Plan:
     """Compare everything that is wanted, and everything that we once made, with what is there."""
     edges = dict(graph(resources))
     changes = _differences(resources, looks)
+    changes |= refine(changes)
     changes = _with_triggers(changes, edges)
     gone = leftovers(resources, looks, kinds)
     removals = {r.address: diff.removed(r, merged(r, looks)) for r in gone}

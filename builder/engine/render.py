@@ -81,7 +81,7 @@ def _change(change: Change) -> Iterator[str]:
 
 
 def _why(change: Change) -> str:
-    if change.triggered:
+    if change.triggered and change.action is Action.UPDATE:
         act = "restarts" if change.trigger >= Impact.RESTART else "reloads"
         causes = ", ".join(address.partition("/")[2] for address in change.triggered[:3])
         more = len(change.triggered) - 3

@@ -22,9 +22,6 @@ class File(Resource):
 
     `check` is the program that will read it, asked before the file takes its place (`{}` is the new
     file). `sensitive` keeps the content out of every plan; `masked` is then what `render` shows.
-    `settled_by` names a path: once that
-    exists, the content counts no more, for whoever reads the file has read it once and for all
-    (etcd's bootstrap settings, after its data directory exists).
     """
 
     kind: ClassVar[str] = "file"
@@ -36,7 +33,6 @@ class File(Resource):
     check: tuple[str, ...] = ()
     sensitive: bool = False
     masked: str | None = field(default=None, repr=False)
-    settled_by: str | None = None
 
     def attributes(self) -> Mapping[str, object]:
         return {
@@ -58,27 +54,18 @@ class File(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:
         paths = [file.name for file in wanted]
-        settled = [
-            f"[ -e {quoted([file.settled_by])} ] && echo settled {quoted([file.name])}"
-            for file in wanted
-            if file.settled_by
-        ]
         sums = f"sha256sum -- {quoted(paths)} 2>/dev/null"
-        return "\n".join([stat_script(paths), sums, *settled])
+        return f"{stat_script(paths)}\n{sums}"
 
     @classmethod
     def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
         entries = parse_stat(output)
         lines = output.splitlines()
         sums = {match["path"]: match["sum"] for line in lines if (match := _SUM.match(line))}
-        settled = {line.removeprefix("settled ") for line in lines if line.startswith("settled ")}
-        return {
-            file.name: file._observed(entries.get(file.name), sums, file.name in settled)
-            for file in wanted
-        }
+        return {file.name: file._observed(entries.get(file.name), sums) for file in wanted}
 
     def _observed(
-        self, entry: Entry | Absent | Unknown | None, sums: Mapping[str, str], settled: bool
+        self, entry: Entry | Absent | Unknown | None, sums: Mapping[str, str]
     ) -> Observed:
         if entry is None:
             return Unknown("stat said nothing about it")
@@ -87,8 +74,6 @@ class File(Resource):
         content = (
             sums.get(self.name, "(unreadable)") if entry.type == "regular file" else entry.type
         )
-        if settled:
-            content = str(self.attributes()["content"])
         return Present(
             attributes={
                 "content": content,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from builder.role import Role
 from roles.etcd.desired import cluster_resources, openings, resources
+from roles.etcd.member import founders
 from roles.etcd.settings import NAME, SECTION
 from roles.etcd.status import STATUS
 
@@ -15,5 +16,6 @@ ROLE = Role(
     resources=resources,
     cluster_resources=cluster_resources,
     openings=openings,
+    refine=founders,
     status=STATUS,
 )

@@ -1,15 +1,15 @@
 """What an etcd host must have. Pure.
 
-Bootstrap is apart from the steady state: `bootstrap.env` counts until the data directory exists,
-and never again, so a changed member list rewrites and restarts nothing (etcd docs, runtime
-reconfiguration: `initial-*` flags are ignored once a member has data).
+Bootstrap is apart from the steady state: what founds or joins a cluster counts until the data
+directory exists, and never again, so a changed member list rewrites and restarts nothing (etcd
+docs, runtime reconfiguration: `initial-*` flags are ignored once a member has data).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from builder.resources.base import Resource, address, quoted
+from builder.resources.base import Resource, address
 from builder.resources.directory import Directory
 from builder.resources.gate import Gate
 from builder.resources.package import Package
@@ -18,6 +18,8 @@ from builder.role import Context, Opening, Secrets
 from builder.security.authority import CertificateRequest
 from builder.spec.model import ClusterSpec, Host
 from roles._failover import timings
+from roles.etcd.client import etcdctl
+from roles.etcd.member import EtcdMember, EtcdMembers
 from roles.etcd.settings import (
     CLIENT_CA,
     CONFIG,
@@ -48,7 +50,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
     )
     tls = list(_tls(ctx, needs))
     settings = _settings(ctx, needs)
-    bootstrap = _bootstrap(ctx, needs)
+    member = _member(ctx, (*needs, *(item.address for item in tls)))
     unit = ctx.file(
         f"/etc/systemd/system/{UNIT}",
         "etcd/etcd.service",
@@ -57,11 +59,11 @@ def resources(ctx: Context) -> Iterable[Resource]:
         user=USER,
         data=DATA,
     )
-    yield from (*tls, settings, bootstrap, unit)
+    yield from (*tls, settings, member, unit)
     yield Unit(
         hosts=here,
         name=UNIT,
-        needs=(bootstrap.address, *(item.address for item in tls)),
+        needs=(member.address,),
         restart_on=(settings.address, unit.address),
         group="etcd",
         after_restart=health(ctx.spec),
@@ -85,6 +87,13 @@ def cluster_resources(spec: ClusterSpec, _: Secrets) -> Iterable[Resource]:
         units=("etcd",),
         timeout_seconds=120,
     )
+    yield EtcdMembers(
+        hosts=hosts,
+        name=spec.name,
+        names=hosts,
+        port=spec.sections["etcd"]["client_port"],
+        needs=(gate(spec),),
+    )
 
 
 def health(spec: ClusterSpec) -> str:
@@ -92,18 +101,6 @@ def health(spec: ClusterSpec) -> str:
     hosts = ",".join(f"https://{endpoint}" for endpoint in endpoints(spec))
     command = f"{etcdctl(hosts)} endpoint health --dial-timeout=2s --command-timeout=3s"
     return f"r=$({command} 2>&1) || {{ echo \"$r\" | grep -v 'is healthy' | tail -n 3; exit 1; }}"
-
-
-def etcdctl(endpoint: str) -> str:
-    """An etcdctl command line for an etcd host."""
-    words = (
-        "etcdctl",
-        f"--endpoints={endpoint}",
-        f"--cacert={TLS}/client-ca.crt",
-        f"--cert={TLS}/client.crt",
-        f"--key={TLS}/client.key",
-    )
-    return f"ETCDCTL_API=3 {quoted(words)}"
 
 
 def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
@@ -152,14 +149,18 @@ def _settings(ctx: Context, needs: tuple[str, ...]) -> Resource:
     )
 
 
-def _bootstrap(ctx: Context, needs: tuple[str, ...]) -> Resource:
-    port = ctx.section("etcd")["peer_port"]
-    initial = ",".join(f"{h.name}=https://{h.address}:{port}" for h in members(ctx.spec))
-    return ctx.file(
-        f"{CONFIG}/bootstrap.env",
-        "etcd/bootstrap.env",
-        options={"needs": needs, "settled_by": f"{DATA}/member"},
-        initial_cluster=initial,
+def _member(ctx: Context, needs: tuple[str, ...]) -> EtcdMember:
+    section = ctx.section("etcd")
+    urls = {h.name: f"https://{h.address}:{section['peer_port']}" for h in members(ctx.spec)}
+    others = (h for h in members(ctx.spec) if h != ctx.host)
+    return EtcdMember(
+        hosts=(ctx.host.name,),
+        name=ctx.host.name,
+        url=urls[ctx.host.name],
+        peers=tuple(f"{name}={url}" for name, url in urls.items()),
+        others=tuple(f"{h.address}:{section['client_port']}" for h in others),
+        cluster=ctx.spec.name,
+        needs=needs,
     )
 
 

@@ -15,6 +15,7 @@ USER = "etcd"
 CONFIG = "/etc/etcd"
 TLS = "/etc/etcd/tls"
 DATA = "/var/lib/etcd/pgha"
+BOOTSTRAP = "/etc/etcd/bootstrap.env"
 
 
 def endpoints(spec: ClusterSpec) -> tuple[str, ...]:

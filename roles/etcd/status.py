@@ -8,7 +8,7 @@ from typing import Any
 
 from builder.role import StatusProbe
 from builder.spec.model import ClusterSpec, Host
-from roles.etcd.desired import etcdctl
+from roles.etcd.client import etcdctl
 from roles.etcd.settings import members
 
 

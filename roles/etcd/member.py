@@ -1,0 +1,187 @@
+"""Membership of etcd: founding a cluster, joining one, and leaving it. Pure.
+
+A member that lost its data must not come back under its old identity: it would vote again on what
+it has already promised (etcd docs, failures). So a host without data joins as a new member, and its
+old entry is removed first. Only where no host of the spec has any data is a cluster founded. etcd
+itself refuses what would cost quorum (`strict-reconfig-check`), and then we wait and try again:
+members therefore join one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from builder.errors import PlanError
+from builder.resources.base import (
+    Absent,
+    Action,
+    Change,
+    Observed,
+    Present,
+    Resource,
+    Unknown,
+    quoted,
+)
+from builder.resources.steps import Await, Put, Shell, Step
+from builder.spec.model import ClusterSpec
+from roles.etcd.client import etcdctl
+from roles.etcd.settings import BOOTSTRAP, DATA, USER
+
+_JOIN_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class EtcdMember(Resource):
+    """A host's membership; `name` is the member's. `peers` are all members as name=URL.
+
+    `founding` is decided with all hosts in view (`founders`). `others` are the other members'
+    client endpoints, asked when joining.
+    """
+
+    kind: ClassVar[str] = "etcd_member"
+
+    url: str = ""
+    peers: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    cluster: str = ""
+    founding: bool = False
+
+    def attributes(self) -> Mapping[str, object]:
+        return {"data": "there"}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Self]) -> str:
+        return f"[ -d {DATA}/member ] && echo there || echo absent"
+
+    @classmethod
+    def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
+        answers: Mapping[str, Observed] = {
+            "there": Present(attributes={"data": "there"}),
+            "absent": Absent(),
+        }
+        said = answers.get(output.strip(), Unknown("the probe said nothing about it"))
+        return {member.name: said for member in wanted}
+
+    def steps(self, change: Change) -> Sequence[Step]:
+        directory = f"install -d -m 0700 -o {USER} -g {USER} {DATA} {DATA}/member"
+        if self.founding:
+            found = self._bootstrap("new", ",".join(self.peers))
+            return (found, Shell(script=directory))
+        joined = "the cluster takes it as a new member"
+        return (
+            Await(what=joined, condition=self._join(), timeout_seconds=_JOIN_SECONDS),
+            Shell(script=directory),
+        )
+
+    def _bootstrap(self, state: str, peers: str) -> Put:
+        text = _BOOTSTRAP.format(peers=peers, token=self.cluster, state=state)
+        return Put(path=BOOTSTRAP, content=text.encode())
+
+    def _join(self) -> str:
+        """Shell: drop what is left of us, be added, and write down what etcd needs to start."""
+        ctl = f"{etcdctl(','.join(f'https://{o}' for o in self.others))} --command-timeout=5s"
+        text = _BOOTSTRAP.format(peers="$peers", token=self.cluster, state="existing")
+        name, url = quoted([self.name]), quoted([self.url])
+        return (
+            f'list=$({ctl} member list -w simple 2>&1) || {{ echo "$list" | grep -v ^{ | tail -n 2; exit 1; }}\n'
+            "old=$(printf '%s\\n' \"$list\" | awk -F', ' "
+            f"-v name={name} -v url={url} '$3 == name || $4 == url {{ print $1 }}')\n"
+            f"for id in $old; do {ctl} member remove $id 2>&1 | grep -v ^{ | tail -n 2; done\n"
+            f"added=$({ctl} member add {name} --peer-urls={url} 2>&1) "
+            '|| { echo "$added" | grep -v ^{ | tail -n 2; exit 1; }\n'
+            "peers=$(printf '%s\\n' \"$added\" "
+            "| sed -n 's/^ETCD_INITIAL_CLUSTER=\"\\(.*\\)\"$/\\1/p')\n"
+            f"cat >{BOOTSTRAP} <<END\n{text}END\n"
+        )
+
+    @classmethod
+    def revive(cls, hosts: tuple[str, ...], name: str, recalled: Mapping[str, str]) -> Self:
+        return cls(hosts=hosts, name=name)
+
+    def removal(self) -> Sequence[Step]:
+        """The data of a member that has left is of no use to anybody, and harmful to one."""
+        return (Shell(script=f"rm -rf {DATA}"),)
+
+
+_BOOTSTRAP = """\
+# Managed by pgha-build. Read by etcd until its data directory exists, and never again.
+ETCD_INITIAL_CLUSTER={peers}
+ETCD_INITIAL_CLUSTER_TOKEN={token}
+ETCD_INITIAL_CLUSTER_STATE={state}
+"""
+
+
+def founders(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[str, Change]:
+    """Found a cluster only where every member of the spec was looked at, and none has data."""
+    members = {a: c for a, c in changes.items() if isinstance(c.resource, EtcdMember)}
+    new = {a: c for a, c in members.items() if c.action is Action.CREATE}
+    if not new or any(isinstance(c.observed, Present) for c in members.values()):
+        return {}
+    if silent := [c.resource.hosts[0] for c in members.values() if c not in new.values()]:
+        raise PlanError(
+            f"etcd of {spec.name} cannot be founded: {', '.join(silent)} could not be looked at",
+            why="If a host has data already, a second cluster would be born beside the first.",
+            do="Bring the host up, or take it out of cluster.yml.",
+        )
+    return {
+        address: replace(change, resource=replace(change.resource, founding=True))
+        for address, change in new.items()
+        if isinstance(change.resource, EtcdMember)
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EtcdMembers(Resource):
+    """The member list as a whole: nobody is in it whom the spec does not name."""
+
+    kind: ClassVar[str] = "etcd_members"
+    late: ClassVar[bool] = True
+
+    names: tuple[str, ...] = ()
+    port: int = 2379
+
+    def attributes(self) -> Mapping[str, object]:
+        return {"strangers": ()}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Self]) -> str:
+        return (
+            f"if [ -d {DATA}/member ]; then {wanted[0]._ctl('member list -w simple')} 2>&1; "
+            "else echo absent; fi"
+        )
+
+    def _ctl(self, command: str) -> str:
+        return f"{etcdctl(f'https://127.0.0.1:{self.port}')} --command-timeout=4s {command}"
+
+    @classmethod
+    def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
+        return {item.name: item._observed(output) for item in wanted}
+
+    def _observed(self, output: str) -> Observed:
+        if output.strip() == "absent":
+            return Absent(elsewhere=True)
+        rows = [line.split(", ") for line in output.splitlines()]
+        if not rows or any(len(row) < 5 for row in rows):
+            return Unknown(f"etcd does not answer: {output.strip()[:160]}")
+        # A member that was added and has not started yet has no name.
+        strangers = tuple(sorted(row[2] for row in rows if row[2] and row[2] not in self.names))
+        return Present(attributes={"strangers": strangers})
+
+    def steps(self, change: Change) -> Sequence[Step]:
+        found = change.attributes[0].before if isinstance(change.observed, Present) else ()
+        return [self._remove(name) for name in found or ()]
+
+    def _remove(self, name: str) -> Step:
+        ctl = self._ctl("member")
+        only = f"awk -F', ' -v name={quoted([name])} '$3 == name {{ print $1 }}'"
+        return Await(
+            what=f"{name} has left",
+            condition=f'id=$({ctl} list -w simple | {only}); [ -z "$id" ] || {ctl} remove $id',
+            timeout_seconds=60,
+        )
+
+    @classmethod
+    def revive(cls, hosts: tuple[str, ...], name: str, recalled: Mapping[str, str]) -> Self:
+        return cls(hosts=hosts, name=name)
