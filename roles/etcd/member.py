@@ -30,6 +30,7 @@ from roles.etcd.client import etcdctl
 from roles.etcd.settings import BOOTSTRAP, DATA, USER
 
 _JOIN_SECONDS = 120
+_WORDS = "grep -v '^[[:punct:]]' | tail -n 2"  # etcdctl logs in JSON beside its words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +86,12 @@ class EtcdMember(Resource):
         text = _BOOTSTRAP.format(peers="$peers", token=self.cluster, state="existing")
         name, url = quoted([self.name]), quoted([self.url])
         return (
-            f'list=$({ctl} member list -w simple 2>&1) || {{ echo "$list" | grep -v ^{ | tail -n 2; exit 1; }}\n'
+            f'list=$({ctl} member list -w simple 2>&1) || {{ echo "$list" | {_WORDS}; exit 1; }}\n'
             "old=$(printf '%s\\n' \"$list\" | awk -F', ' "
             f"-v name={name} -v url={url} '$3 == name || $4 == url {{ print $1 }}')\n"
-            f"for id in $old; do {ctl} member remove $id 2>&1 | grep -v ^{ | tail -n 2; done\n"
+            f"for id in $old; do {ctl} member remove $id 2>&1 | {_WORDS}; done\n"
             f"added=$({ctl} member add {name} --peer-urls={url} 2>&1) "
-            '|| { echo "$added" | grep -v ^{ | tail -n 2; exit 1; }\n'
+            f'|| {{ echo "$added" | {_WORDS}; exit 1; }}\n'
             "peers=$(printf '%s\\n' \"$added\" "
             "| sed -n 's/^ETCD_INITIAL_CLUSTER=\"\\(.*\\)\"$/\\1/p')\n"
             f"cat >{BOOTSTRAP} <<END\n{text}END\n"
