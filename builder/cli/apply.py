@@ -48,7 +48,8 @@ def apply(
 ) -> int:
     """Look under the lock, show, ask, carry out, report."""
     only = list(saved.only) if saved else arguments.only
-    workspace.store.save()
+    _ = workspace.desired  # secrets that the spec needs anew come into being here …
+    workspace.store.save()  # … and are kept before any host gets one
     with workspace.connected() as connections:
         reachable = _reachable(connections)
         with locked(reachable, "apply"):
