@@ -211,8 +211,9 @@ def _blocked(
     blocked: dict[str, str] = {}
     for address, change in changes.items():
         if change.action is Action.DECIDE and _hopeless(change, changes, edges, looks):
-            for dependent in (address, *descendants(edges, [address])):
-                if changes[dependent].action is not Action.NONE:
+            behind = descendants(edges, [address]) | {address}
+            for dependent in changes:  # in the plan's order: the same plan reads the same
+                if dependent in behind and changes[dependent].action is not Action.NONE:
                     blocked.setdefault(dependent, address)
     return blocked
 
