@@ -80,6 +80,18 @@ class Group:
                 return pid
         return None
 
+    def init(self) -> int | None:
+        """Process 1 once it is systemd, which puts itself in `init.scope` as it begins.
+
+        Before that moment it is nspawn's, with the container's file systems only half in place.
+        """
+        pid = self.first_process()
+        try:
+            scopes = Path(f"/proc/{pid}/cgroup").read_text().split()
+        except OSError:
+            return None
+        return pid if any(scope.endswith("/init.scope") for scope in scopes) else None
+
     def pids(self) -> Iterator[int]:
         for procs in self.path.glob("**/cgroup.procs"):
             try:

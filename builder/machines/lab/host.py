@@ -161,14 +161,19 @@ class LabHost:
         return status if status >= 0 else 128 - status  # as a shell says it
 
     def entering(self, argv: Sequence[str]) -> list[str]:
-        """The command that runs `argv` as root in the host's namespaces."""
-        pid = self.group.first_process()
+        """The command that runs `argv` as root in the host's namespaces.
+
+        Not through nsenter's own fork: it stops itself when its child is stopped, as a host that
+        shuts down does to all processes, and then never reaps the child for which the host waits.
+        """
+        pid = self.group.init()
         if pid is None:
             raise self._not_running()
         environment = ["env", "-i", "HOME=/root", f"PATH={_ENVIRONMENT['PATH']}"]
         terminal = os.environ.get("TERM", "dumb")
-        where = ["nsenter", f"--target={pid}", "--all", "--root", "--wd"]
-        return [*where, *environment, f"TERM={terminal}", *argv]
+        where = ["nsenter", f"--target={pid}", "--all", "--no-fork", "--root", "--wd"]
+        waiting = ["sh", "-c", '"$@"; exit $?', "sh"]
+        return [*where, *environment, f"TERM={terminal}", *waiting, *argv]
 
     def _require_running(self) -> None:
         if self.power() is not Power.RUNNING:
@@ -176,7 +181,8 @@ class LabHost:
 
     def _not_running(self) -> MachineError:
         return MachineError(
-            f"{self.name} does not run", do=f"Start it: pgha-build lab start {self.name}"
+            f"{self.name} does not run, or only begins to boot",
+            do=f"Start it: pgha-build lab start {self.name}",
         )
 
     def _variables(self) -> dict[str, str]:
