@@ -21,9 +21,10 @@ from builder.resources.gate import journal
 from builder.resources.steps import Await, Run, Shell, Step
 
 _PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,ConditionResult,"
-    "ConditionTimestampMonotonic"
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,FragmentPath,"
+    "ConditionResult,ConditionTimestampMonotonic"
 )
+_OWN = "/etc/systemd/system"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,31 +73,35 @@ class Unit(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:
-        return f"systemctl show -p {_PROPERTIES} -- {quoted(unit.name for unit in wanted)} 2>&1"
+        """NeedDaemonReload overlooks a new file in /etc that hides the one systemd has read."""
+        names = quoted(unit.name for unit in wanted)
+        own = f"for u in {names}; do [ -L {_OWN}/$u ] || [ ! -f {_OWN}/$u ] || echo $u; done"
+        return f"systemctl show -p {_PROPERTIES} -- {names} 2>&1; echo @own; {own}"
 
     @classmethod
     def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
         """`systemctl show` answers in the order of the question, blocks apart by an empty line."""
+        shown, _, own = output.partition("@own\n")
         blocks = [
             dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-            for block in output.strip().split("\n\n")
+            for block in shown.strip().split("\n\n")
         ]
         if len(blocks) != len(wanted):
-            return {unit.name: Unknown("systemctl: " + output.strip()[:200]) for unit in wanted}
+            return {unit.name: Unknown("systemctl: " + shown.strip()[:200]) for unit in wanted}
         return {
-            unit.name: unit._observed(block) for unit, block in zip(wanted, blocks, strict=True)
+            unit.name: unit._observed(block, hidden=unit.name in own.split())
+            for unit, block in zip(wanted, blocks, strict=True)
         }
 
-    def _observed(self, seen: Mapping[str, str]) -> Observed:
+    def _observed(self, seen: Mapping[str, str], *, hidden: bool) -> Observed:
         if seen.get("LoadState") == "not-found":
             return Absent()
         if "ActiveState" not in seen:
             return Unknown("systemctl did not tell its state")
         state, note = self._state(seen)
-        attributes = {
-            "state": state,
-            "definition": "outdated" if seen.get("NeedDaemonReload") == "yes" else "current",
-        }
+        other = hidden and seen.get("FragmentPath") != f"{_OWN}/{self.name}"
+        outdated = seen.get("NeedDaemonReload") == "yes" or other
+        attributes = {"state": state, "definition": "outdated" if outdated else "current"}
         if self.enabled is not None:
             attributes["startup"] = seen.get("UnitFileState") or "unknown"
         return Present(attributes=attributes, note=note)
@@ -133,9 +138,14 @@ class Unit(Resource):
         return (*steps, self._systemctl("reload")) if change.trigger else steps
 
     def _definition(self) -> str:
-        """Let systemd read its files again, only if it says that they have changed."""
-        ask = f"systemctl show -P NeedDaemonReload {quoted([self.name])}"
-        return f'[ "$({ask})" = no ] || systemctl daemon-reload'
+        """Let systemd read its files again, only if they have changed."""
+        name, own = quoted([self.name]), quoted([f"{_OWN}/{self.name}"])
+        return (
+            f'[ "$(systemctl show -P NeedDaemonReload {name})" = no ] && '
+            f"{{ [ -L {own} ] || [ ! -f {own} ] || "
+            f'[ "$(systemctl show -P FragmentPath {name})" = {own} ]; }} '
+            "|| systemctl daemon-reload"
+        )
 
     def _recovery(self) -> Sequence[Step]:
         if not self.after_restart:
