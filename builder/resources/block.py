@@ -33,11 +33,15 @@ class Block(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:
-        return "\n".join(
-            f"if grep -qxF {quoted([_BEGIN])} {quoted([b.name])} 2>/dev/null; "
-            f'then echo "$({_between(b.name)} | sha256sum)" {quoted([b.name])}; '
-            f"else echo absent - {quoted([b.name])}; fi"
-            for b in wanted
+        """grep says 1 where the file has no such line; a file that cannot be read is unknown."""
+        return "\n".join(block._probe() for block in wanted)
+
+    def _probe(self) -> str:
+        path, absent = quoted([self.name]), f"echo absent - {quoted([self.name])}"
+        return (
+            f"if [ ! -e {path} ]; then {absent}; else "
+            f"grep -qxF {quoted([_BEGIN])} {path} 2>/dev/null; case $? in "
+            f'0) echo "$({_between(self.name)} | sha256sum)" {path};; 1) {absent};; esac; fi'
         )
 
     @classmethod

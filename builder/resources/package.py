@@ -41,9 +41,10 @@ class Package(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:
+        """dpkg-query says 1 for a package that it does not know, 2 where it could not look."""
         names = quoted(package.name for package in wanted)
         layout = "'${binary:Package} ${db:Status-Status} ${Version}\\n'"
-        return f"dpkg-query -W -f {layout} -- {names} 2>&1 || true; echo looked"
+        return f"dpkg-query -W -f {layout} -- {names} 2>&1; [ $? -gt 1 ] || echo looked"
 
     @classmethod
     def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:

@@ -27,10 +27,13 @@ class Sysctl(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:
-        """grep, because the kernel gives a value only to a reader that takes it at once."""
+        """grep, because the kernel gives a value only to a reader that takes it at once.
+
+        It says 2 where a key does not exist; beyond that it did not run.
+        """
         paths = quoted(sysctl._path for sysctl in wanted)
         writable = f"for f in {paths}; do [ -w $f ] && echo writable $f; done"
-        return f"grep -H '' -- {paths} 2>/dev/null; {writable}; echo looked"
+        return f"grep -H '' -- {paths} 2>/dev/null; s=$?; {writable}; [ $s -gt 2 ] || echo looked"
 
     @classmethod
     def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
