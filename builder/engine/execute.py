@@ -79,7 +79,7 @@ class Apply:
         self._dead: set[str] = set()
         self._stopping = False
         self._running: dict[Future[_Ran], tuple[str, str | None]] = {}
-        self._scripts: dict[str, Script] = {}
+        self._scripts: dict[str, Script] = {}  # by nonce: a host may run two
         self._result = Result()
 
     def run(self) -> Result:
@@ -152,8 +152,8 @@ class Apply:
         """The first Ctrl-C: running steps end, nothing new begins. A second one is not caught."""
         self._stopping = self._result.interrupted = True
         self.progress("", "stopping: finishing the running steps")
-        for host, script in list(self._scripts.items()):
-            self.connections[host].run(f": >{script.stop_file}", timeout_seconds=10)
+        for script in list(self._scripts.values()):
+            self.connections[script.host].run(f": >{script.stop_file}", timeout_seconds=10)
 
     # ── one host, one script ────────────────────────────────────────────────────────────────────
     def _carry_out(self, host: str, batch: Sequence[Change]) -> _Ran:
@@ -174,7 +174,7 @@ class Apply:
     def _ran(
         self, host: str, script: Script, work: Sequence[Sequence[Change]], probe: Probe
     ) -> _Ran:
-        self._scripts[host] = script
+        self._scripts[script.nonce] = script
         try:
             said = self.connections[host].run(
                 script.text(),
@@ -182,7 +182,7 @@ class Apply:
                 on_line=script.reader(lambda text: self.progress(host, text)),
             )
         finally:
-            del self._scripts[host]
+            del self._scripts[script.nonce]
         self.after_script(host)
         outcome = script.outcome(said.stdout)
         seen = probe.read(outcome.tail)
