@@ -48,7 +48,7 @@ def _listed(resource: Resource) -> str:
     """One block per resource: what is compared, what comes first, what makes it act."""
     lines = [resource.address if len(resource.hosts) == 1 else f"{resource.address} of all"]
     for name, value in resource.attributes().items():
-        hidden = resource.hides(name) or written(resource) is not None and name == "content"
+        hidden = resource.hides(name) or (written(resource) is not None and name == "content")
         lines.append(f"    {name}: {'…' if hidden else shown(value)}")
     lines += [f"    after {need}" for need in resource.needs]
     lines += [f"    {impact}s for {cause}" for cause, impact in resource.triggers().items()]
