@@ -152,7 +152,7 @@ def _piece(number: int, piece: Piece) -> Iterator[str]:
     yield (
         f"[ $rc = 0 ] || {{ {diagnosis}printf '\\n%s end {number} %s\\n' \"$M\" $rc; return 1; }}"
     )
-    yield f"printf '%s end {number} 0\\n' \"$M\""
+    yield f"printf '\\n%s end {number} 0\\n' \"$M\""  # what ran may have left a line open
 
 
 def _limit(step: Step) -> int:
@@ -182,7 +182,7 @@ def _accepting(command: str, step: Run) -> str:
     wanted = "|".join(str(status) for status in step.accept)
     head, newline, document = command.partition("\n")
     rest = f"{newline}{document}"
-    return f"s=0; {head} || s=$?{rest}\ncase $s in {wanted}) ;; *) exit $s;; esac"
+    return f"s=0; {head} || s=$?{rest}\ncase $s in {wanted}) ;; 0) exit 1;; *) exit $s;; esac"
 
 
 def _fed(command: str, stdin: bytes) -> str:
