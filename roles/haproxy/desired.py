@@ -19,15 +19,15 @@ UNIT = "haproxy.service"
 def resources(ctx: Context) -> Iterable[Resource]:
     here = (ctx.host.name,)
     first = (ctx.address("file", "/usr/sbin/policy-rc.d"),)
-    package = Package(hosts=here, name="haproxy", needs=first)
-    needs = (package.address,)
+    packages = [Package(hosts=here, name=name, needs=first) for name in ("haproxy", "curl")]
+    needs = tuple(package.address for package in packages)
     authority = ctx.authority_file(CA_FILE, CA, needs=needs)
     config = _config(ctx, (*needs, authority.address))
     directory = f"/etc/systemd/system/{UNIT}.d"
     drop_in = ctx.file(
         f"{directory}/pgha-build.conf", "haproxy/drop-in.conf", options={"needs": needs}
     )
-    yield from (package, authority, config, Directory(hosts=here, name=directory), drop_in)
+    yield from (*packages, authority, config, Directory(hosts=here, name=directory), drop_in)
     yield Unit(
         hosts=here,
         name=UNIT,
