@@ -64,6 +64,8 @@ class Unit(Resource):
     def impact(self, change: Change) -> Impact:
         if change.action is Action.CREATE or not _was_running(change):
             return Impact.NONE
+        if change.action is Action.DELETE:
+            return self.restart_impact
         if self._restarts(change):
             return self.restart_impact
         return Impact.RELOAD if change.trigger else Impact.NONE
