@@ -28,9 +28,24 @@ PURE = (
     ROOT / "builder" / "security" / "secret.py",
 )
 IO = (
-    ("fcntl", "glob", "http", "multiprocessing", "os", "paramiko", "pyrage", "requests", "select")
-    + ("shutil", "signal", "socket", "subprocess", "tempfile", "threading", "time", "vagrant")
-    + ("urllib.request",)
+    "fcntl",
+    "glob",
+    "http",
+    "multiprocessing",
+    "os",
+    "paramiko",
+    "pyrage",
+    "requests",
+    "select",
+    "shutil",
+    "signal",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+    "vagrant",
+    "urllib.request",
 )
 
 
