@@ -55,13 +55,19 @@ def _joined(one: Resource, other: Resource) -> Resource:
 
 
 def _implied(resource: Resource, known: Mapping[str, Resource]) -> Iterable[str]:
-    host = resource.hosts[0]
-    if resource.name.startswith("/"):
-        above = (f"{host}/directory:{path}" for path in PurePosixPath(resource.name).parents)
-        yield from [address for address in above if address in known][:1]
-    user = f"{host}/user:{getattr(resource, 'owner', '')}"
+    yield from directories_above(resource, known)[:1]
+    user = f"{resource.hosts[0]}/user:{getattr(resource, 'owner', '')}"
     if user in known:
         yield user
+
+
+def directories_above(resource: Resource, known: Collection[str]) -> Sequence[str]:
+    """The known directories that a path lies in, the nearest first."""
+    if not resource.name.startswith("/"):
+        return ()
+    above = PurePosixPath(resource.name).parents
+    addresses = [f"{resource.hosts[0]}/directory:{path}" for path in above]
+    return [address for address in addresses if address in known]
 
 
 def _refuse_unknown(edges: Graph) -> None:

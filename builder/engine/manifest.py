@@ -63,14 +63,14 @@ class Manifest:
 
 
 def entry(resource: Resource) -> Entry:
-    """The entry of a resource that is as wanted."""
+    """The entry of a resource that is as wanted; what it acts for counts as needed."""
     return Entry(
         address=resource.address,
         kind=resource.kind,
         name=resource.name,
         hosts=resource.hosts,
         attributes={key: digest(value) for key, value in resource.attributes().items()},
-        needs=resource.needs,
+        needs=tuple(dict.fromkeys((*resource.needs, *resource.triggers()))),
         recall=dict(resource.recall()),
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
 from builder.engine import diff
-from builder.engine.graph import Graph, ancestors, by_address, descendants, graph
+from builder.engine.graph import Graph, ancestors, by_address, descendants, directories_above, graph
 from builder.engine.manifest import Entry
 from builder.engine.observe import Look, merged, recorded
 from builder.resources.base import (
@@ -179,7 +179,7 @@ def _already_gone(change: Change) -> bool:
 
 
 def _removal_edges(removals: Mapping[str, Change], looks: Mapping[str, Look]) -> Graph:
-    """What needed something goes before it: the recorded needs, turned around."""
+    """What needed something goes before it (the recorded needs), what lies in a directory too."""
     edges: dict[str, set[str]] = {address: set() for address in removals}
     entries = [e for seen in looks.values() for e in seen.manifest.entries.values()]
     for entry in entries:
@@ -187,6 +187,9 @@ def _removal_edges(removals: Mapping[str, Change], looks: Mapping[str, Look]) ->
             for need in entry.needs:
                 if need in edges:
                     edges[need].add(entry.address)
+    for address, change in removals.items():
+        for directory in directories_above(change.resource, edges):
+            edges[directory].add(address)
     return {address: frozenset(first) for address, first in edges.items()}
 
 
