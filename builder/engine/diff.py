@@ -85,7 +85,8 @@ def _is_drift(change: Change, entry: Entry | None, observed: Present) -> bool:
     """Whether somebody else changed it: what differs is not what we last applied."""
     if entry is None or not change.attributes:
         return False
-    return bool({item.name for item in change.attributes} & drifted(entry, observed))
+    names = {item.name for item in change.attributes if not change.resource.ages(item.name)}
+    return bool(names & drifted(entry, observed))
 
 
 def _priced(change: Change) -> Change:

@@ -26,7 +26,7 @@ def graph(resources: Sequence[Resource]) -> Graph:
         resource.address: frozenset(
             {*resource.needs, *resource.triggers(), *_implied(resource, known)}
         )
-        for resource in resources
+        for resource in known.values()
     }
     _refuse_unknown(edges)
     _refuse_cycles(edges)

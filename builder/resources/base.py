@@ -128,6 +128,10 @@ class Resource:
         """Whether the attribute's values must not be shown."""
         return False
 
+    def ages(self, attribute: str) -> bool:
+        """Whether the attribute changes by itself, as time goes by: then that is nobody's drift."""
+        return False
+
     def text(self) -> str | None:
         """The wanted text, for a unified diff; None where there is none or it must not be shown."""
         return None

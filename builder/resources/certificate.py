@@ -62,6 +62,9 @@ class Certificate(Resource):
     def hides(self, attribute: str) -> bool:
         return attribute == "key"
 
+    def ages(self, attribute: str) -> bool:
+        return attribute == "life"
+
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:
         certificates = [item.name for item in wanted]
