@@ -17,7 +17,7 @@ from builder.engine.plan import Plan
 from builder.engine.schedule import Schedule, group_of, make_schedule
 from builder.engine.script import Piece, Script
 from builder.errors import TransportError
-from builder.resources.base import Action, Change, Present, Resource, Unknown
+from builder.resources.base import Action, Change, Impact, Present, Resource, Unknown
 from builder.resources.steps import Put, Step
 from builder.transport.base import Connection
 
@@ -231,8 +231,9 @@ class Apply:
 
     # ── the manifest ────────────────────────────────────────────────────────────────────────────
     def _note_begun(self, host: str) -> None:
+        """A unit that does not run yet owes no restart: its start reads what is new."""
         begun = [
-            (change.resource, change.trigger)
+            (change.resource, change.trigger if change.impact else Impact.NONE)
             for change in self.plan.pending
             if host in change.resource.hosts and change.action in {Action.CREATE, Action.UPDATE}
         ]
