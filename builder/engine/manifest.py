@@ -102,8 +102,12 @@ def load(text: str) -> Manifest:
     document = json.loads(text)
     if not isinstance(document, dict) or document.get("version") != VERSION:
         raise ValueError("not a manifest of this version of pgha-build")
-    entries = [_entry(record) for record in document["entries"]]
-    return Manifest(cluster=document["cluster"], entries={item.address: item for item in entries})
+    try:
+        entries = [_entry(record) for record in document["entries"]]
+        cluster = document["cluster"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"damaged: {error}") from error
+    return Manifest(cluster=cluster, entries={item.address: item for item in entries})
 
 
 def _record(item: Entry) -> Mapping[str, Any]:
