@@ -8,28 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from builder.engine import diff
 from builder.engine import manifest as manifests
-from builder.engine.observe import Look, Probe, look, merged_with_host
+from builder.engine.judge import Failure, decided, failed, judged, pieces
+from builder.engine.observe import Look, Probe, look, merged_with_host, recorded
 from builder.engine.plan import Plan
 from builder.engine.schedule import Schedule, group_of, make_schedule
 from builder.engine.script import Piece, Script
+from builder.engine.turns import in_turn
 from builder.errors import TransportError
-from builder.resources.base import Action, Change, Impact, Present, Resource, Unknown
-from builder.resources.steps import Put, Step
+from builder.resources.base import Action, Change, Impact, Present, Unknown
+from builder.resources.steps import Put
 from builder.transport.base import Connection
 
 Progress = Callable[[str, str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Why a change did not come about: the step's own words, and its unit's telling lines."""
-
-    address: str
-    said: str
 
 
 @dataclass(kw_only=True)
@@ -110,10 +104,23 @@ class Apply:
     def _submit_batch(self, pool: ThreadPoolExecutor, host: str) -> None:
         taken = {group for _, group in self._running.values() if group}
         batch = self._one_turn(self._schedule.batch(host, self._done, self._waiting, taken))
+        group = next((g for change in batch if (g := group_of(change))), None)
+        if group and self._running and self._first_of(group) != host:
+            batch = self._schedule.batch(host, self._done, self._waiting, {*taken, group})
         if batch:
             self._waiting -= {change.address for change in batch}
             group = next((g for change in batch if (g := group_of(change))), None)
             self._running[pool.submit(self._carry_out, host, batch)] = (host, group)
+
+    def _first_of(self, group: str) -> str:
+        """Whose turn it is: who leads, and who holds the address, is asked right now."""
+        waiting = [
+            change
+            for address, change in self._schedule.work.items()
+            if address in self._waiting and group_of(change) == group
+        ]
+        places = {self._schedule.places[change.address]: change for change in waiting}
+        return in_turn(self.connections, places)[0]
 
     @staticmethod
     def _one_turn(batch: Sequence[Change]) -> Sequence[Change]:
@@ -157,16 +164,16 @@ class Apply:
 
     # ── one host, one script ────────────────────────────────────────────────────────────────────
     def _carry_out(self, host: str, batch: Sequence[Change]) -> _Ran:
-        pieces = list(_pieces(batch))
-        seen = [change.resource for _, changes in pieces for change in changes]
+        work = list(pieces(batch))
+        seen = [change.resource for _, changes in work for change in changes]
         probe = Probe(host=host, wanted=seen)
         script = Script(
             host=host,
-            pieces=[self._manifest_piece(host), *(piece for piece, _ in pieces)],
+            pieces=[self._manifest_piece(host), *(piece for piece, _ in work)],
             tail=probe.text(),
         )
         try:
-            return self._ran(host, script, [changes for _, changes in pieces], probe)
+            return self._ran(host, script, [changes for _, changes in work], probe)
         except TransportError as error:
             failures = [Failure(address=c.address, said=str(error)) for c in batch]
             return _Ran(host=host, failures=failures, broken=True)
@@ -187,9 +194,9 @@ class Apply:
         outcome = script.outcome(said.stdout)
         seen = probe.read(outcome.tail)
         done = [change for changes in work[: max(0, outcome.done - 1)] for change in changes]
-        held, failures = _judged(done, seen)
+        held, failures = judged(done, seen)
         if outcome.failed is not None:
-            failures += _failed(work, outcome.failed, outcome.said or said.stderr)
+            failures += failed(work, outcome.failed, outcome.said or said.stderr)
         self._give_back(work[max(0, outcome.done - 1) :], failures)
         return _Ran(host=host, held=held, failures=failures, stopped=outcome.stopped)
 
@@ -215,19 +222,29 @@ class Apply:
         failures: list[Failure] = []
         for old in late:
             observed, host = merged_with_host(old.resource, looks)
-            change = _decided(old, diff.difference(old.resource, observed, None))
+            entry = recorded(old.resource, looks)
+            change = decided(old, diff.difference(old.resource, observed, entry))
             if isinstance(observed, Unknown):
                 failures.append(Failure(address=old.address, said=observed.reason))
             elif change.action is Action.NONE:
                 held.append(change)
             else:
                 placed.setdefault(host, []).append(change)
-        ran = [self._carry_out(host, batch) for host, batch in placed.items()]
+        ran = list(self._one_by_one(placed))
         return _Ran(
             host="",
             held=[*held, *(change for one in ran for change in one.held)],
             failures=[*failures, *(failure for one in ran for failure in one.failures)],
         )
+
+    def _one_by_one(self, placed: Mapping[str, Sequence[Change]]) -> Iterator[_Ran]:
+        """Host after host. Where turns matter, a failure ends it: the next could cost more."""
+        firsts = {host: batch[0] for host, batch in placed.items()}
+        for host in in_turn(self.connections, firsts):
+            ran = self._carry_out(host, placed[host])
+            yield ran
+            if ran.failures and firsts[host].resource.turn():
+                return
 
     # ── the manifest ────────────────────────────────────────────────────────────────────────────
     def _note_begun(self, host: str) -> None:
@@ -279,68 +296,3 @@ class Apply:
         if outcome.failed is not None:
             failure = Failure(address=f"{host}/manifest", said=outcome.said)
             self._result.failed.append(failure)
-
-
-def _decided(old: Change, new: Change) -> Change:
-    """A removal stays one; otherwise what the second look says."""
-    if old.action is Action.DELETE or old.reason == "it has left the spec":
-        return replace(old, action=Action.DELETE)
-    return new
-
-
-def _pieces(batch: Sequence[Change]) -> Iterator[tuple[Piece, Sequence[Change]]]:
-    """Runs of one kind, merged where the type can, each with the changes it carries out."""
-    start = 0
-    for end in range(1, len(batch) + 1):
-        if end == len(batch) or _breaks(batch[end - 1], batch[end]):
-            for changes, steps in type(batch[start].resource).merge(batch[start:end]):
-                yield _piece(changes, steps), changes
-            start = end
-
-
-def _breaks(one: Change, other: Change) -> bool:
-    return one.resource.kind != other.resource.kind
-
-
-def _piece(changes: Sequence[Change], steps: Sequence[Step]) -> Piece:
-    verbs = {Action.WAIT: "waiting for", Action.DELETE: "removing"}
-    names = [f"{change.resource.kind}:{change.resource.name}" for change in changes]
-    verb = verbs.get(changes[0].action, "")
-    label = " ".join(filter(None, (verb, ", ".join(names))))
-    return Piece(label=label, steps=steps, diagnose=changes[0].resource.diagnose())
-
-
-def _judged(done: Sequence[Change], seen: Look) -> tuple[list[Change], list[Failure]]:
-    """Each finished change, by what the second look says of it."""
-    held: list[Change] = []
-    failures: list[Failure] = []
-    for change in done:
-        if complaint := _complaint(change, seen):
-            failures.append(Failure(address=change.address, said=complaint))
-        else:
-            held.append(change)
-    return held, failures
-
-
-def _complaint(change: Change, seen: Look) -> str:
-    resource: Resource = change.resource
-    if not resource.observed_in_plan:
-        return ""
-    observed = seen.observed.get(resource.address, Unknown("not looked at"))
-    if change.action is Action.DELETE:
-        return "it is still there" if isinstance(observed, Present) else ""
-    after = diff.difference(resource, observed, None)
-    if after.action is Action.NONE:
-        return ""
-    if isinstance(observed, Unknown):
-        return f"it could not be looked at again: {observed.reason}"
-    left = ", ".join(item.name for item in after.attributes)
-    return f"its steps ran without an error, and it still differs: {left}"
-
-
-def _failed(work: Sequence[Sequence[Change]], number: int, said: str) -> list[Failure]:
-    """Piece 0 is the manifest; if that fails nothing has begun."""
-    changes = work[number - 1] if number else [change for group in work for change in group]
-    return [
-        Failure(address=change.address, said=said or "it failed silently") for change in changes
-    ]

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from builder.engine import manifest as manifests
 from builder.engine.manifest import Entry, Manifest
+from builder.engine.script import in_place
 from builder.errors import ConnectionLost, TransportError
-from builder.resources.base import Absent, Observed, Present, Resource, Unknown, quoted
+from builder.resources.base import Absent, Observed, Present, Resource, Unknown
 from builder.transport.base import Connection
 
 PROBE_SECONDS = 60
@@ -43,8 +44,6 @@ class Probe:
     def text(self) -> str:
         mark = f"printf '\\n@look-{self.nonce} %s\\n'"
         parts = [
-            "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            f"export PGHA_HOST={quoted([self.host])}",
             f"{mark} manifest; cat {manifests.PATH} 2>/dev/null",
             f"{mark} system; cat /etc/os-release",
             f"{mark} clock; date +%s",
@@ -52,7 +51,7 @@ class Probe:
         for kind, wanted in _by_kind(self.wanted).items():
             parts.append(f"{mark} kind:{kind}\n{type(wanted[0]).probe(wanted)}")
         parts.extend(f"{mark} extra:{name}\n{script}" for name, script in self.extra.items())
-        return "\n".join([*parts, f"{mark} end"])
+        return in_place(self.host, "\n".join([*parts, f"{mark} end"]))
 
     def read(self, output: str) -> Look:
         sections = self._sections(output)

@@ -51,6 +51,14 @@ piece() { # number; false when the run was asked to stop
 """
 
 
+ENVIRONMENT = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def in_place(host: str, script: str) -> str:
+    """A fragment with what all fragments may rely on: the path, the language, the host's name."""
+    return f"{ENVIRONMENT} PGHA_HOST={quoted([host])}\n{script}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Piece:
     """Work that belongs to one or more changes: `label` is for progress, `diagnose` for failure."""

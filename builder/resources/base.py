@@ -144,6 +144,10 @@ class Resource:
         """What carrying the change out costs the service."""
         return Impact.NONE
 
+    def turn(self) -> str:
+        """Shell that prints a number: of changes that must take turns, the lowest goes first."""
+        return ""
+
     # ── how to look ─────────────────────────────────────────────────────────────────────────────
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:

@@ -18,6 +18,19 @@ from builder.security.secret import Secret
 
 _SEPARATOR = "."
 _PARAMETERS = ("postgresql", "parameters")
+_PARAMETERS_PREFIX = "postgresql.parameters."
+_EVERYBODY = """\
+seen() {{ {ask} "$1/patroni" | sed -n 's/.*"dcs_last_seen": \\([0-9]*\\).*/\\1/p'; }}
+for url in {urls}; do
+  last=$(seen "$url") moved=0 tries=0
+  while [ $moved -lt 2 ]; do
+    [ $tries -lt 240 ] || {{ echo "$url has not read the configuration"; exit 1; }}
+    now=$(seen "$url")
+    if [ -n "$now" ] && [ "$now" != "$last" ]; then last=$now moved=$((moved + 1)); fi
+    tries=$((tries + 1)); sleep 0.5
+  done
+done
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +53,16 @@ class RestApi:
         words = ("curl", "-sS", "--connect-timeout", "2", "--max-time", "10", "--cacert", self.ca)
         return f'{self._own_url()}; {quoted((*words, *options))} "$url"{quoted([path])}'
 
+    def everybody_has_read(self) -> str:
+        """Shell: every member has gone through a whole loop since now.
+
+        A loop begins with reading etcd (`dcs_last_seen`, in the member's own seconds) and ends with
+        PostgreSQL's settings in force or marked as waiting for a restart. So the time has to move
+        on twice: the first says that a loop began after now, the second that it has ended.
+        """
+        ask = quoted(("curl", "-s", "--max-time", "5", "--cacert", self.ca))
+        return _EVERYBODY.format(ask=ask, urls=quoted(self.urls.values()))
+
     def _own_url(self) -> str:
         """Shell that sets `url`, by the name under which the engine knows the host it runs on."""
         cases = "".join(
@@ -47,8 +70,18 @@ class RestApi:
         )
         return f'case "$PGHA_HOST" in {cases}esac'
 
-    def send(self, method: str, path: str, body: Mapping[str, Any], timeout_seconds: int) -> Step:
-        """A change; the password and the body travel on stdin, as curl's own configuration."""
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any],
+        timeout_seconds: int,
+        only_if: str = ":",
+    ) -> Step:
+        """A change; the password and the body travel on stdin, as curl's own configuration.
+
+        `only_if` is shell: the change is not sent where it does not hold.
+        """
         password = self.password.reveal() if self.password else ""
         settings = {
             "user": f"{self.user}:{password}",
@@ -60,7 +93,7 @@ class RestApi:
         tls = ("--cacert", self.ca, "--cert", self.certificate, "--key", self.key)
         words = ("curl", "-sS", "-f", "--max-time", str(timeout_seconds), *tls)
         call = f'{quoted((*words, "-K", "-"))} "$url"{quoted([path])}'
-        script = f"{self._own_url()}; {call} >/dev/null"
+        script = f"{self._own_url()}; {{ {only_if}; }} || exit 0; {call} >/dev/null"
         return Shell(script=script, stdin=lines.encode(), timeout_seconds=timeout_seconds + 5)
 
 
@@ -105,7 +138,7 @@ class PatroniConfig(Resource):
 
     def differs(self, attribute: str, desired: object, observed: object) -> bool:
         """PostgreSQL's parameters compare as text: `100` and `"100"` are the same."""
-        if attribute.startswith(_SEPARATOR.join(_PARAMETERS)):
+        if attribute.startswith(_PARAMETERS_PREFIX):
             return _text(desired) != _text(observed)
         return desired != observed
 
@@ -113,7 +146,10 @@ class PatroniConfig(Resource):
         patch: dict[str, Any] = {}
         for item in change.attributes:
             _nest(patch, item.name, item.after)
-        return (self.api.send("PATCH", "/config", patch, 15),)
+        sent = self.api.send("PATCH", "/config", patch, 15)
+        if not any(item.name.startswith(_PARAMETERS_PREFIX) for item in change.attributes):
+            return (sent,)
+        return sent, Shell(script=self.api.everybody_has_read(), timeout_seconds=180)
 
     @classmethod
     def revive(cls, hosts: tuple[str, ...], name: str, recalled: Mapping[str, str]) -> Self:
@@ -132,9 +168,8 @@ def flatten(config: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[t
 
 def _nest(target: dict[str, Any], name: str, value: Any) -> None:
     """The inverse of `flatten`; a parameter's own name may have dots (`pg_stat_statements.max`)."""
-    prefix = _SEPARATOR.join(_PARAMETERS) + _SEPARATOR
-    if name.startswith(prefix):
-        keys = [*_PARAMETERS, name.removeprefix(prefix)]
+    if name.startswith(_PARAMETERS_PREFIX):
+        keys = [*_PARAMETERS, name.removeprefix(_PARAMETERS_PREFIX)]
     else:
         keys = name.split(_SEPARATOR)
     for key in keys[:-1]:

@@ -32,11 +32,13 @@ class Unit(Resource):
     """A unit; `name` with its suffix. Its files are resources of their own.
 
     `restart_on` and `reload_on` are addresses whose change makes it restart or reload: once per
-    apply, however many of them change. `restart_impact` is what a restart costs the service.
-    `before_restart` (shell) runs on the host first and may refuse by its exit status. `group` names
-    a rolling group: of one group, one member at a time is restarted, and the next one only after
-    `after_restart` (a condition, in shell) has come to hold again. `wait` is False for a unit
-    whose start ends only when others have started too; a gate says when it is up.
+    apply, however many of them change. `restart_impact` is what a restart costs the service. `wait`
+    is False for a unit whose start ends only when others have started too; a gate says when it is
+    up.
+
+    Of a rolling `group`, one member at a time is restarted. These are shell: `before_restart` is a
+    condition that must come to hold first (it may work towards it), `after_restart` one that must
+    hold again before the next turn, and `last` prints a number: the lowest goes first.
     """
 
     kind: ClassVar[str] = "unit"
@@ -48,6 +50,7 @@ class Unit(Resource):
     restart_impact: Impact = Impact.RESTART
     before_restart: str = ""
     after_restart: str = ""
+    last: str = ""
     group: str | None = None
     wait: bool = True
     timeout_seconds: int = 120
@@ -60,6 +63,9 @@ class Unit(Resource):
     def triggers(self) -> Mapping[str, Impact]:
         reloads = dict.fromkeys(self.reload_on, Impact.RELOAD)
         return reloads | dict.fromkeys(self.restart_on, Impact.RESTART)
+
+    def turn(self) -> str:
+        return self.last
 
     def impact(self, change: Change) -> Impact:
         if change.action is Action.CREATE or not _was_running(change):
@@ -133,9 +139,7 @@ class Unit(Resource):
             )
         if self._restarts(change):
             if self.before_restart:
-                steps.append(
-                    Shell(script=self.before_restart, timeout_seconds=self.timeout_seconds)
-                )
+                steps.append(self._await("may be restarted", self.before_restart))
             return (*steps, self._systemctl("restart"), *self._recovery())
         return (*steps, self._systemctl("reload")) if change.trigger else steps
 
@@ -150,14 +154,11 @@ class Unit(Resource):
         )
 
     def _recovery(self) -> Sequence[Step]:
-        if not self.after_restart:
-            return ()
-        return (
-            Await(
-                what=f"{self.name} has recovered",
-                condition=self.after_restart,
-                timeout_seconds=self.timeout_seconds,
-            ),
+        return (self._await("has recovered", self.after_restart),) if self.after_restart else ()
+
+    def _await(self, what: str, condition: str) -> Step:
+        return Await(
+            what=f"{self.name} {what}", condition=condition, timeout_seconds=self.timeout_seconds
         )
 
     def _startup(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from builder.resources.base import Resource, address
+from builder.resources.base import Resource, address, quoted
 from builder.resources.directory import Directory
 from builder.resources.gate import Gate
 from builder.resources.package import Package
@@ -67,6 +67,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         restart_on=(settings.address, unit.address),
         group="etcd",
         after_restart=health(ctx.spec),
+        last=_leads(ctx),
         wait=False,
     )
 
@@ -101,6 +102,14 @@ def health(spec: ClusterSpec) -> str:
     hosts = ",".join(f"https://{endpoint}" for endpoint in endpoints(spec))
     command = f"{etcdctl(hosts)} endpoint health --dial-timeout=2s --command-timeout=3s"
     return f"r=$({command} 2>&1) || {{ echo \"$r\" | grep -v 'is healthy' | tail -n 3; exit 1; }}"
+
+
+def _leads(ctx: Context) -> str:
+    """Shell: 1 on etcd's leader, so that it is the last to be restarted."""
+    own = f"https://127.0.0.1:{ctx.section('etcd')['client_port']}"
+    command = f"{etcdctl(own)} endpoint status --command-timeout=3s -w fields 2>/dev/null"
+    same = '/"MemberID"/ { m = $3 } /"Leader"/ { l = $3 } END { print (m != "" && m == l) ? 1 : 0 }'
+    return f"{command} | awk {quoted([same])}"
 
 
 def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:

@@ -9,6 +9,7 @@ from builder.resources.directory import Directory
 from builder.resources.package import Package
 from builder.resources.unit import Unit
 from builder.role import Context
+from builder.spec.model import ClusterSpec
 from roles._failover import timings
 from roles.haproxy.settings import CA_FILE, CONFIG, client_address
 from roles.patroni.settings import CA, members
@@ -35,12 +36,22 @@ def resources(ctx: Context) -> Iterable[Resource]:
         restart_on=(drop_in.address,),
         reload_on=(config.address, authority.address),
         after_restart=_serving(ctx),
+        last=holds_address(ctx.spec),
         group="balancer",
     )
 
 
+def holds_address(spec: ClusterSpec) -> str:
+    """Shell: 1 on the host that has the virtual IP, so that it is the last to be restarted."""
+    virtual = spec.sections.get("keepalived", {}).get("virtual_ip")
+    if not virtual:
+        return "echo 0"
+    return f"ip -o -4 address show to {virtual.split('/')[0]}/32 | wc -l"
+
+
 def _serving(ctx: Context) -> str:
-    return f"curl -fsS -m 2 -o /dev/null http://127.0.0.1:{ctx.section('haproxy')['status_port']}/healthy"
+    port = ctx.section("haproxy")["status_port"]
+    return f"curl -fsS -m 2 -o /dev/null http://127.0.0.1:{port}/healthy"
 
 
 def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:

@@ -11,6 +11,7 @@ from builder.resources.unit import Unit
 from builder.resources.user import User
 from builder.role import Context
 from roles._failover import timings
+from roles.haproxy.desired import holds_address
 from roles.keepalived.settings import NAME, peers
 
 UNIT = "keepalived.service"
@@ -55,6 +56,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         restart_on=(drop_in.address, interface.address),
         reload_on=(config.address,),
         group="balancer",
+        last=holds_address(ctx.spec),
     )
 
 

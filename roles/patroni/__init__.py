@@ -7,6 +7,7 @@ from roles._failover import SECTION as FAILOVER
 from roles._failover import promises
 from roles.patroni.contents import contents
 from roles.patroni.desired import resources
+from roles.patroni.running import follow_through
 from roles.patroni.settings import NAME, PATRONI, POSTGRESQL, openings
 from roles.patroni.status import STATUS
 
@@ -19,5 +20,6 @@ ROLE = Role(
     cluster_resources=contents,
     openings=openings,
     promises=promises,
+    refine=follow_through,
     status=STATUS,
 )

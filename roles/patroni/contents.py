@@ -13,9 +13,10 @@ from builder.resources.patroni_config import PatroniConfig, RestApi
 from builder.role import Secrets
 from builder.security.scram import verifier
 from builder.spec.model import ClusterSpec
+from roles.patroni.ask import complete, gives_lead_away, turn
 from roles.patroni.dynamic import dynamic_config
+from roles.patroni.running import RunningPostgresql
 from roles.patroni.settings import (
-    CONFIG,
     REPLICATION,
     REST_USER,
     REWIND,
@@ -32,16 +33,32 @@ def contents(spec: ClusterSpec, secrets: Secrets) -> Iterable[Resource]:
     members_up = _gate(spec, hosts)
     yield members_up
     ready = (members_up.address,)
-    yield PatroniConfig(
+    config = PatroniConfig(
         hosts=hosts,
         name=spec.name,
         config=dynamic_config(spec),
         api=api(spec, secrets),
         needs=ready,
     )
+    yield config
+    yield from _running(spec, config)
     users = [*_own(spec, secrets, ready), *_users(spec, secrets, ready)]
     yield from users
     yield from _databases(spec, hosts, {user.name: user.address for user in users}, ready)
+
+
+def _running(spec: ClusterSpec, config: PatroniConfig) -> Iterable[RunningPostgresql]:
+    for host in members(spec):
+        yield RunningPostgresql(
+            hosts=(host.name,),
+            name=host.name,
+            api=config.api,
+            leaves=gives_lead_away(spec, host),
+            complete=complete(spec),
+            last=turn(spec, host),
+            alone=len(members(spec)) == 1,
+            needs=(config.address,),
+        )
 
 
 def api(spec: ClusterSpec, secrets: Secrets) -> RestApi:
@@ -63,27 +80,11 @@ def _gate(spec: ClusterSpec, hosts: tuple[str, ...]) -> Gate:
         hosts=hosts,
         name="patroni",
         what="a leader is elected and every replica streams",
-        condition=f"{_LIST.format(config=f'{CONFIG}/config.yml')} {len(hosts)}",
+        condition=complete(spec),
         needs=tuple(f"{host}/unit:patroni.service" for host in hosts),
         units=("patroni",),
         timeout_seconds=300,
     )
-
-
-_LIST = (
-    "patronictl -c {config} list -f json 2>/dev/null | python3 -c '\n"
-    "import json, sys\n"
-    "try: members = json.load(sys.stdin)\n"
-    'except ValueError: sys.exit("Patroni does not answer yet")\n'
-    'good = [m for m in members if m["State"] in ("running", "streaming")]\n'
-    'leaders = [m for m in good if m["Role"] == "Leader"]\n'
-    'replicas = [m for m in good if m["Role"] != "Leader" and m["State"] == "streaming"]\n'
-    "n = int(sys.argv[1])\n"
-    "if len(leaders) == 1 and len(replicas) >= n - 1: sys.exit(0)\n"
-    'print("; ".join(m["Member"] + " is " + m["Role"] + ", " + m["State"] for m in members)'
-    ' or "no member yet")\n'
-    "sys.exit(1)'"
-)
 
 
 def _own(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Iterable[DatabaseRole]:

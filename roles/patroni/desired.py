@@ -14,6 +14,7 @@ from builder.security.authority import CertificateRequest
 from roles._failover import timings
 from roles.etcd.desired import gate
 from roles.etcd.settings import CLIENT_CA, endpoints
+from roles.patroni.ask import complete, gives_lead_away, turn
 from roles.patroni.dynamic import dynamic_config
 from roles.patroni.settings import (
     CA,
@@ -78,8 +79,9 @@ def resources(ctx: Context) -> Iterable[Resource]:
         restart_on=(unit.address,),
         reload_on=(config.address, *(item.address for item in tls)),
         restart_impact=Impact.SWITCHOVER if len(members(ctx.spec)) > 1 else Impact.OUTAGE,
-        before_restart=_hand_over(ctx),
-        after_restart=healthy(ctx),
+        before_restart=gives_lead_away(ctx.spec, ctx.host),
+        after_restart=complete(ctx.spec),
+        last=turn(ctx.spec, ctx.host),
         group="patroni",
         timeout_seconds=180,
     )
@@ -194,27 +196,3 @@ def _watchdog(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
             needs=(*needs, ctx.address("directory", "/etc/udev/rules.d")),
         )
         yield Directory(hosts=(ctx.host.name,), name="/etc/udev/rules.d")
-
-
-def healthy(ctx: Context) -> str:
-    """Shell: this member runs, as leader or as a streaming replica."""
-    port = ctx.section("patroni")["rest_port"]
-    url = f"https://{ctx.host.address}:{port}/health"
-    return (
-        f"curl -sS -m 3 --cacert {TLS}/ca.crt -o /dev/null -w '%{{http_code}}' {url} 2>&1 "
-        "| grep -x 200"
-    )
-
-
-def _hand_over(ctx: Context) -> str:
-    """Shell: a leader gives the lead away before it is restarted. Who leads is asked right now."""
-    port = ctx.section("patroni")["rest_port"]
-    leader = f"https://{ctx.host.address}:{port}/leader"
-    ask = f"curl -s -m 3 --cacert {TLS}/ca.crt -o /dev/null -w '%{{http_code}}' {leader}"
-    if len(members(ctx.spec)) == 1:
-        return ":"
-    switch = (
-        f"patronictl -c {CONFIG}/config.yml switchover --leader {ctx.host.name} --force "
-        f"{ctx.spec.name}"
-    )
-    return f'if [ "$({ask})" = 200 ]; then {switch}; fi'

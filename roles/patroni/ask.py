@@ -1,0 +1,56 @@
+"""Questions that a database host asks its own Patroni, as shell. Pure.
+
+Who leads is asked at the moment it matters, never assumed.
+"""
+
+from __future__ import annotations
+
+from builder.resources.base import quoted
+from builder.spec.model import ClusterSpec, Host
+from roles.patroni.settings import CONFIG, TLS, members
+
+_CTL = f"patronictl -c {CONFIG}/config.yml"
+
+_COUNT = (
+    "import json, sys\n"
+    "try: members = json.load(sys.stdin)\n"
+    'except ValueError: sys.exit("Patroni does not answer yet")\n'
+    'leaders = [m for m in members if m["Role"] == "Leader" and m["State"] == "running"]\n'
+    'replicas = [m for m in members if m["Role"] != "Leader" and m["State"] == "streaming"]\n'
+    "if len(leaders) == 1 and len(replicas) >= int(sys.argv[1]) - 1: sys.exit(0)\n"
+    'print("; ".join(m["Member"] + " is " + m["Role"] + ", " + m["State"] for m in members)'
+    ' or "no member yet")\n'
+    "sys.exit(1)\n"
+)
+
+
+def complete(spec: ClusterSpec) -> str:
+    """There is one leader, and as many streaming replicas as there are other hosts."""
+    count = len(members(spec))
+    return f"{_CTL} list -f json 2>/dev/null | python3 -c {quoted([_COUNT])} {count}"
+
+
+def answers(spec: ClusterSpec, host: Host, path: str) -> str:
+    """Patroni's own answer at `path` is 200."""
+    url = f"https://{host.address}:{spec.sections['patroni']['rest_port']}{path}"
+    ask = f"curl -s -m 3 --cacert {TLS}/ca.crt -o /dev/null -w '%{{http_code}}' {url}"
+    return f'[ "$({ask})" = 200 ]'
+
+
+def turn(spec: ClusterSpec, host: Host) -> str:
+    """Prints 1 on the leader and 0 elsewhere: of a rolling change, the leader's turn is last."""
+    return f"{answers(spec, host, '/leader')} && echo 1 || echo 0"
+
+
+def gives_lead_away(spec: ClusterSpec, host: Host) -> str:
+    """Holds once this host does not lead; while it does, it hands over to whom Patroni allows.
+
+    In synchronous mode that is a synchronous standby, and there may be none for a moment.
+    """
+    if len(members(spec)) == 1:
+        return ":"
+    switch = f"{_CTL} switchover --leader {host.name} --force {spec.name}"
+    return (
+        f"{answers(spec, host, '/leader')} || exit 0\n"
+        f"{switch} 2>&1 | grep -iE 'error|fail|no ' | tail -n 1; exit 1"
+    )

@@ -1,0 +1,180 @@
+"""The running PostgreSQL of a host: restarted where it says that a setting waits for that. Pure.
+
+Patroni knows which (`pending_restart`). Replicas go first, and the leader hands over before its
+turn. Where one of the settings is lowered that a replica must not have less of than its leader, it
+is the other way round: the leader restarts in place, then the replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from builder.resources.base import (
+    Absent,
+    Action,
+    AttributeChange,
+    Change,
+    Impact,
+    Observed,
+    Present,
+    Resource,
+    Unknown,
+    quoted,
+)
+from builder.resources.patroni_config import PatroniConfig, RestApi
+from builder.resources.steps import Await, Step
+from builder.spec.model import ClusterSpec
+
+_PARAMETERS = "postgresql.parameters."
+_PENDING = '"pending_restart": true'
+# PostgreSQL's parameters of context `postmaster` that people change (pg_settings).
+_NEED_RESTART = frozenset(
+    {
+        "max_connections",
+        "max_wal_senders",
+        "max_worker_processes",
+        "max_replication_slots",
+        "max_prepared_transactions",
+        "max_locks_per_transaction",
+        "max_files_per_process",
+        "track_commit_timestamp",
+        "shared_buffers",
+        "shared_preload_libraries",
+        "huge_pages",
+        "wal_level",
+        "wal_buffers",
+        "wal_log_hints",
+        "archive_mode",
+        "hot_standby",
+        "autovacuum_max_workers",
+        "superuser_reserved_connections",
+    }
+)
+# A replica cannot run with less of these than its leader (PostgreSQL docs, hot standby).
+_LEADER_LOWERS_FIRST = frozenset(
+    {
+        "max_connections",
+        "max_wal_senders",
+        "max_worker_processes",
+        "max_prepared_transactions",
+        "max_locks_per_transaction",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningPostgresql(Resource):
+    """`name` is the member's. `leaves` and `complete` are conditions in shell (`ask`)."""
+
+    kind: ClassVar[str] = "postgresql"
+    late: ClassVar[bool] = True
+
+    api: RestApi = RestApi()
+    leaves: str = ":"
+    complete: str = ":"
+    last: str = "echo 0"
+    alone: bool = False
+
+    def attributes(self) -> Mapping[str, object]:
+        return {"settings": "in force"}
+
+    def turn(self) -> str:
+        return self.last
+
+    def impact(self, change: Change) -> Impact:
+        return Impact.OUTAGE if self.alone else Impact.SWITCHOVER
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Self]) -> str:
+        api = wanted[0].api
+        return (
+            f"if [ ! -e {quoted([api.data + '/PG_VERSION'])} ]; then echo absent; "
+            f"else {{ {api.curl('/patroni')}; }} 2>&1; fi"
+        )
+
+    @classmethod
+    def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
+        return {item.name: _observed(output) for item in wanted}
+
+    def steps(self, change: Change) -> Sequence[Step]:
+        if not isinstance(change.observed, Present):
+            return ()
+        whole = Await(what="all members are back", condition=self.complete, timeout_seconds=300)
+        return (
+            whole,
+            Await(what="it leads no more", condition=self.leaves, timeout_seconds=60),
+            whole,
+            # Who has just handed over was restarted by that.
+            self.api.send("POST", "/restart", {}, 120, only_if=self._waits()),
+            whole,
+        )
+
+    def _waits(self) -> str:
+        return f"{{ {self.api.curl('/patroni')}; }} 2>&1 | grep -qF {quoted([_PENDING])}"
+
+    @classmethod
+    def revive(cls, hosts: tuple[str, ...], name: str, recalled: Mapping[str, str]) -> Self:
+        return cls(hosts=hosts, name=name)
+
+
+def _observed(output: str) -> Observed:
+    if output.strip() == "absent":
+        return Absent(elsewhere=True)
+    if '"state"' not in output:
+        return Unknown(f"Patroni does not answer: {output.strip()[:160]}")
+    pending = _PENDING in output
+    return Present(attributes={"settings": "wait for a restart" if pending else "in force"})
+
+
+def follow_through(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[str, Change]:
+    """A changed setting may ask for restarts: say so in the plan, and look when it is in force."""
+    touched = {
+        item.name.removeprefix(_PARAMETERS): item
+        for change in changes.values()
+        if isinstance(change.resource, PatroniConfig) and change.action is Action.UPDATE
+        for item in change.attributes
+        if item.name.startswith(_PARAMETERS)
+    }
+    if not touched:
+        return _left_behind(changes)
+    leader_first = any(_is_lowered(touched[name]) for name in _LEADER_LOWERS_FIRST & touched.keys())
+    return {
+        address: _looked_at_later(change, sorted(_NEED_RESTART & touched.keys()), leader_first)
+        for address, change in changes.items()
+        if isinstance(change.observed, Present)
+    }
+
+
+def _left_behind(changes: Mapping[str, Change]) -> Mapping[str, Change]:
+    """Restarts that an earlier run still owes: leader first, which is right for either direction."""
+    return {
+        address: replace(change, resource=_leader_first(change.resource))
+        for address, change in changes.items()
+        if isinstance(change.resource, RunningPostgresql) and change.action is Action.UPDATE
+    }
+
+
+def _leader_first(resource: RunningPostgresql) -> RunningPostgresql:
+    return replace(resource, leaves=":", last=f"echo $((1 - $({resource.last})))")
+
+
+def _is_lowered(item: AttributeChange) -> bool:
+    before, after = str(item.before), str(item.after)
+    return before.isdigit() and (item.after is None or int(after) < int(before))
+
+
+def _looked_at_later(change: Change, known: Sequence[str], leader_first: bool) -> Change:
+    resource = change.resource
+    if not isinstance(resource, RunningPostgresql):
+        return change
+    if leader_first:
+        resource = _leader_first(resource)
+    return replace(
+        change,
+        resource=resource,
+        action=Action.DECIDE,
+        reason=f"restarts for {', '.join(known)}" if known else "restarts only if it has to",
+        impact=resource.impact(change) if known else Impact.RELOAD,
+    )
