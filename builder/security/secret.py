@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import NoReturn, Self
 
 MASK = "(sensitive)"
 
@@ -12,7 +12,7 @@ class Secret:
 
     `str`, `repr` and formatting give a mask; `reveal()` is the only way to the text, so that every
     place which uses a secret can be found by searching for that word. It is no dataclass, for
-    `dataclasses.asdict` of whoever holds it would take it apart.
+    `dataclasses.asdict` would take it apart.
     """
 
     __slots__ = ("_text",)
@@ -24,12 +24,6 @@ class Secret:
     def reveal(self) -> str:
         return self._text
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._text))
-
     def __str__(self) -> str:
         return MASK
 
@@ -39,13 +33,19 @@ class Secret:
     def __format__(self, spec: str) -> str:
         return MASK
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a Secret does not change")
 
-    def __copy__(self) -> Secret:
+    def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, memo: object) -> Secret:
+    def __deepcopy__(self, memo: object) -> Self:
         return self
 
     def __reduce__(self) -> NoReturn:
