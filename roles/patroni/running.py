@@ -99,8 +99,6 @@ class RunningPostgresql(Resource):
         return {item.name: _observed(output) for item in wanted}
 
     def steps(self, change: Change) -> Sequence[Step]:
-        if not isinstance(change.observed, Present):
-            return ()
         whole = Await(what="all members are back", condition=self.complete, timeout_seconds=300)
         return (
             whole,
@@ -148,7 +146,7 @@ def follow_through(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[
 
 
 def _left_behind(changes: Mapping[str, Change]) -> Mapping[str, Change]:
-    """Restarts that an earlier run still owes: leader first, which is right for either direction."""
+    """Restarts that an earlier run still owes: leader first, which is right both ways."""
     return {
         address: replace(change, resource=_leader_first(change.resource))
         for address, change in changes.items()

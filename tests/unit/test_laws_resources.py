@@ -152,7 +152,7 @@ def test_where_nothing_can_run_nothing_is_known(kind: str, samples: Any) -> None
     """A host whose programs cannot be started has said nothing, neither «there» nor «absent»."""
     excused = {"nftables": "no nft is no table", "etcd_member": "asks the shell alone"}
     excused |= dict.fromkeys(
-        ("database", "role", "extension", "patroni_config", "etcd_members"),
+        ("database", "role", "extension", "patroni_config", "postgresql", "etcd_members"),
         "no data directory is no database: asks the shell alone",
     )
     if kind in excused:
