@@ -6,13 +6,20 @@ have lost theirs. Names and networks differ per run: several runs may share a ma
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Network
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from builder.errors import MachineError
 from builder.machines.lab.layout import NETWORK_RECORD, STATE
@@ -21,6 +28,8 @@ from builder.machines.lab.requirements import refuse_if_unable, this_machine
 from builder.spec.model import ClusterSpec, Host, Machines
 
 PREFIX = "pt"
+NUMBERS = count()
+COMMAND = Path(sys.executable).with_name("pgha-build")
 SpecMaker = Callable[..., ClusterSpec]
 LabMaker = Callable[[ClusterSpec], LabProvider]
 
@@ -42,14 +51,13 @@ def able() -> None:
 @pytest.fixture(scope="session")
 def fresh_spec(able: None) -> SpecMaker:
     """Makes a spec with the given hosts, and a name and a network that nobody else has."""
-    numbers = count()
 
     def make(hosts: Sequence[str] = ("h1", "h2"), **settings: object) -> ClusterSpec:
-        number = next(numbers)
+        number = next(NUMBERS)
         network = _free_network(number)
         addresses = [str(network[11 + index]) for index in range(len(hosts))]
         return ClusterSpec(
-            name=f"{PREFIX}-{os.getpid()}-{_start_time(os.getpid())}-{number}",
+            name=_own_name(number),
             machines=Machines(provider="lab", settings=settings),
             hosts={
                 name: Host(name=name, address=address, roles=())
@@ -76,6 +84,187 @@ def start_lab(able: None) -> Iterator[LabMaker]:
     yield start
     for lab in made:
         lab.destroy(silent)
+
+
+# ── clusters ────────────────────────────────────────────────────────────────────────────────────
+class Cluster:
+    """A cluster.yml in a folder of its own, and the command, used as a person uses it."""
+
+    def __init__(self, home: Path, name: str, network: IPv4Network) -> None:
+        self.home = home
+        self.name = name
+        self.network = network
+        self.file = home / "cluster.yml"
+
+    def write(self, spec: Mapping[str, Any]) -> None:
+        head = {"name": self.name, "machines": {"provider": "lab"}}
+        self.file.write_text(yaml.safe_dump({**head, **spec}, sort_keys=False))
+
+    def spec(self) -> Any:
+        return yaml.safe_load(self.file.read_text())
+
+    # ── the command ─────────────────────────────────────────────────────────────────────────────
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Begin; Ctrl-C works even where this run itself was started in the background."""
+        return subprocess.Popen(
+            ["env", "--default-signal=INT", str(COMMAND), *arguments],
+            cwd=self.home,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(
+        self, *arguments: str, seconds: float = 300, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """`seconds` is the limit within which it must have ended."""
+        with self.start(*arguments, **environment) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+    def document(self, *arguments: str, exit_code: int = 0, **options: Any) -> Any:
+        """What the command says with --json."""
+        done = self.run(*arguments, "--json", **options)
+        assert done.returncode == exit_code, done.stdout[-3000:] + done.stderr[-3000:]
+        return json.loads(done.stdout)
+
+    def apply(self, *arguments: str, **options: Any) -> Any:
+        return self.document("apply", "--yes", *arguments, **options)
+
+    def status(self) -> Any:
+        return self.document("status")
+
+    def in_sync(self) -> None:
+        """Fails with what differs."""
+        plan = json.loads(self.run("plan", "--json").stdout)
+        wrong = {key: plan[key] for key in ("changes", "blocked", "unreachable") if plan[key]}
+        assert not wrong
+        done = self.run("plan")
+        assert (done.returncode, "No changes" in done.stdout) == (0, True)
+
+    # ── its hosts ───────────────────────────────────────────────────────────────────────────────
+    def try_on(self, host: str, script: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """A shell script on a host, not over SSH."""
+        argv = [str(COMMAND), "lab", "exec", host, "--", "sh", "-c", script]
+        return subprocess.run(
+            argv, cwd=self.home, input=stdin, capture_output=True, text=True, check=False
+        )
+
+    def on(self, host: str, script: str, stdin: str = "") -> str:
+        done = self.try_on(host, script, stdin)
+        assert done.returncode == 0, f"{host}: {script}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def hosts(self, role: str = "") -> list[str]:
+        hosts = self.spec()["hosts"].items()
+        return [name for name, host in hosts if not role or role in host["roles"]]
+
+    def leader(self) -> str:
+        return str(self.status()["patroni"]["leader"])
+
+    def replica(self) -> str:
+        return next(host for host in self.hosts("patroni") if host != self.leader())
+
+    def sql(self, statement: str) -> str:
+        """As the superuser, on the leader."""
+        port = self.spec().get("postgresql", {}).get("port", 5432)
+        return self.on(
+            self.leader(), f"cd / && setpriv --reuid postgres psql -XqAt -p {port}", statement
+        )
+
+    # ── its clients ─────────────────────────────────────────────────────────────────────────────
+    def psql(self, uri: str, statement: str) -> subprocess.CompletedProcess[str]:
+        argv = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", uri, "-c", statement]
+        environment = {**os.environ, "PGCONNECT_TIMEOUT": "5"}
+        return subprocess.run(
+            argv, env=environment, capture_output=True, text=True, check=False, timeout=30
+        )
+
+    def answers(self, side: str, statement: str) -> str:
+        """What `statement` says through the connection string `primary` or `replica`."""
+        done = self.psql(self.status()["connection"][side], statement)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+
+ClusterMaker = Callable[[], Cluster]
+
+
+def until(holds: Callable[[], bool], seconds: float) -> float:
+    """Wait until something holds; how long that took. Fails after `seconds`."""
+    begin = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begin < seconds, f"not within {seconds} s"
+        time.sleep(0.1)
+    return time.monotonic() - begin
+
+
+@pytest.fixture(scope="session", name="until")
+def until_fixture() -> Callable[[Callable[[], bool], float], float]:
+    return until
+
+
+@pytest.fixture(scope="session")
+def new_cluster(able: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterMaker]:
+    """Makes clusters that are not up yet; all are gone at the end of the run."""
+    if not shutil.which("psql"):
+        pytest.fail("psql is missing: apt-get install postgresql-client")
+    made: list[Cluster] = []
+
+    def make() -> Cluster:
+        number = next(NUMBERS)
+        home = tmp_path_factory.mktemp("cluster")
+        made.append(Cluster(home, _own_name(number), _free_network(number)))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        if cluster.file.exists():
+            cluster.run("destroy", "--yes")
+
+
+@pytest.fixture(scope="session")
+def blank_seven(new_cluster: ClusterMaker) -> ClusterMaker:
+    """Makes the seven hosts of `pgha-build init`, in a network of their own, not up yet."""
+
+    def make() -> Cluster:
+        cluster = new_cluster()
+        assert cluster.run("init", "--name", cluster.name).returncode == 0
+        text = cluster.file.read_text()
+        cluster.file.write_text(text.replace("10.77.0.", str(cluster.network[0])[:-1]))
+        return cluster
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_seven(blank_seven: ClusterMaker) -> Cluster:
+    cluster = blank_seven()
+    done = cluster.run("up", "--yes")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return cluster
+
+
+@pytest.fixture
+def seven(shared_seven: Cluster) -> Iterator[Cluster]:
+    """The seven hosts of `pgha-build init`, whole before, and made whole again after."""
+    text = shared_seven.file.read_text()
+    shared_seven.in_sync()
+    yield shared_seven
+    shared_seven.file.write_text(text)
+    if shared_seven.run("plan").returncode:
+        shared_seven.run("lab", "up")
+        shared_seven.run("apply", "--yes")
+
+
+def _own_name(number: int) -> str:
+    return f"{PREFIX}-{os.getpid()}-{_start_time(os.getpid())}-{number}"
 
 
 def _start_time(pid: int) -> str:

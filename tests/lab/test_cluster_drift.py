@@ -1,0 +1,208 @@
+"""What somebody changes by hand is shown as drift, and apply repairs that and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.lab
+
+CTL = "patronictl -c /etc/patroni/config.yml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """Done on `host` (or on the leader, the replica), drift is where the hand was."""
+
+    host: str
+    by: str
+    drift: tuple[str, ...]
+    triggers: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = field(default=())
+
+
+CFG = "/etc/haproxy/haproxy.cfg"
+DAMAGE = {
+    "a configuration file is edited": Damage(
+        host="lb1",
+        by=f"sed -i 's/^defaults/# by hand\\ndefaults/' {CFG}",
+        drift=(f"file:{CFG}",),
+        triggers=("unit:haproxy.service",),
+    ),
+    "haproxy is stopped": Damage(
+        host="lb2", by="systemctl stop haproxy", drift=("unit:haproxy.service",)
+    ),
+    "haproxy is disabled": Damage(
+        host="lb2",
+        by="systemctl disable haproxy",
+        drift=("unit:haproxy.service",),
+        attributes=("startup",),
+    ),
+    "keepalived is masked": Damage(
+        host="lb1", by="systemctl mask --now keepalived", drift=("unit:keepalived.service",)
+    ),
+    "patroni is stopped on the replica": Damage(
+        host="replica", by="systemctl stop patroni", drift=("unit:patroni.service",)
+    ),
+    "etcd is stopped": Damage(host="etcd2", by="systemctl stop etcd", drift=("unit:etcd.service",)),
+    "etcd's key is readable by all": Damage(
+        host="etcd1",
+        by="chmod 644 /etc/etcd/tls/peer.key",
+        drift=("certificate:/etc/etcd/tls/peer.crt",),
+        attributes=("key_mode",),
+    ),
+    "patroni's key is readable by all": Damage(
+        host="replica",
+        by="chmod 644 /etc/patroni/tls/server.key",
+        drift=("certificate:/etc/patroni/tls/server.crt",),
+        triggers=("unit:patroni.service",),
+    ),
+    "patroni's dynamic configuration is edited": Damage(
+        host="leader",
+        by=f"{CTL} edit-config --force -s ttl=60 -p log_checkpoints=off",
+        drift=("cluster/patroni_config:{cluster}",),
+        attributes=("ttl", "postgresql.parameters.log_checkpoints"),
+    ),
+    "a role's password is changed": Damage(
+        host="leader",
+        by="SQL ALTER ROLE app PASSWORD 'guessed'",
+        drift=("cluster/role:app",),
+        attributes=("password",),
+    ),
+    "a role is made more powerful": Damage(
+        host="leader",
+        by="SQL ALTER ROLE app SUPERUSER CREATEDB",
+        drift=("cluster/role:app",),
+        attributes=("flags",),
+    ),
+    "a role is dropped": Damage(
+        host="leader",
+        by="SQL ALTER DATABASE app OWNER TO postgres; DROP ROLE app",
+        drift=("cluster/role:app", "cluster/database:app"),
+    ),
+    "the firewall is flushed": Damage(host="pg1", by="nft flush ruleset", drift=("nftables:pgha",)),
+    "a firewall rule is added": Damage(
+        host="etcd3",
+        by="nft insert rule inet pgha input accept",
+        drift=("nftables:pgha",),
+        attributes=("live",),
+    ),
+    "keepalived's package is removed": Damage(
+        host="lb2",
+        by="apt-get -q -y remove keepalived",
+        drift=("package:keepalived", "unit:keepalived.service"),
+    ),
+    "haproxy is purged with its configuration": Damage(
+        host="lb1",
+        by="apt-get -q -y purge haproxy",
+        drift=("package:haproxy", f"file:{CFG}", "unit:haproxy.service"),
+    ),
+    "our lines of /etc/hosts are edited": Damage(
+        host="pg2", by="sed -i 's/ etcd1$/ etcd9/' /etc/hosts", drift=("block:/etc/hosts",)
+    ),
+    "a kernel parameter is changed": Damage(
+        host="lb1",
+        by="echo 0 >/proc/sys/net/ipv4/ip_nonlocal_bind",
+        drift=("sysctl:net.ipv4.ip_nonlocal_bind",),
+    ),
+    "a unit file is deleted, and the package's own takes its place": Damage(
+        host="etcd2",
+        by="rm /etc/systemd/system/etcd.service && systemctl daemon-reload",
+        drift=("file:/etc/systemd/system/etcd.service",),
+        triggers=("unit:etcd.service",),
+    ),
+    "patroni's configuration is deleted": Damage(
+        host="replica",
+        by="rm /etc/patroni/config.yml",
+        drift=("file:/etc/patroni/config.yml",),
+        triggers=("unit:patroni.service",),
+    ),
+    "a directory is opened to all": Damage(
+        host="pg1", by="chmod 777 /etc/patroni", drift=("directory:/etc/patroni",)
+    ),
+    "a drop-in is added to a unit": Damage(
+        host="lb2",
+        by="printf '[Service]\\nNice=5\\n' >/etc/systemd/system/haproxy.service.d/99-x.conf",
+        drift=("unit:haproxy.service",),
+        attributes=("definition",),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_hand_made_changes_are_seen_and_repaired(what: str, seven: Any, until: Any) -> None:
+    damage = DAMAGE[what]
+    host = _host(damage.host, seven)
+    if damage.by.startswith("SQL "):
+        seven.sql(damage.by.removeprefix("SQL "))
+    else:
+        seven.on(host, damage.by)
+
+    plan = seven.document("plan", exit_code=2)
+    changes = {change["address"]: change for change in plan["changes"]}
+    drift = _addresses(damage.drift, host, seven)
+    wanted = drift | _addresses(damage.triggers, host, seven)
+    assert set(changes) == wanted
+    assert all(changes[address]["drift"] for address in drift)
+    assert set(damage.attributes) <= {n for c in changes.values() for n in c["attributes"]}
+
+    applied = seven.apply()
+    assert {address for address in applied["done"] if "/gate:" not in address} == wanted
+    seven.in_sync()
+    assert until(lambda: _healthy(seven.status()), 30) < 30
+
+
+def _host(name: str, cluster: Any) -> str:
+    found = {"leader": cluster.leader, "replica": cluster.replica}
+    return found[name]() if name in found else name
+
+
+def _addresses(names: tuple[str, ...], host: str, cluster: Any) -> set[str]:
+    return {
+        name.format(cluster=cluster.name) if name.startswith("cluster/") else f"{host}/{name}"
+        for name in names
+    }
+
+
+def _healthy(status: Any) -> bool:
+    states = [member["state"] for member in status["patroni"]["members"].values()]
+    serving = [
+        len(balancer["primary"]) == len(balancer["replica"]) == 1
+        for balancer in status["haproxy"]["balancers"].values()
+    ]
+    return (
+        sorted(states) == ["running", "streaming"]
+        and status["etcd"]["healthy"] == 3
+        and len(status["keepalived"]["holders"]) == 1
+        and all(serving)
+    )
+
+
+def test_what_is_not_managed_is_told_and_left_alone(seven: Any) -> None:
+    leader = seven.leader()
+    seven.on(leader, f"{CTL} edit-config --force -p log_min_duration_statement=4321")
+    seven.on(leader, "echo '192.0.2.1 mine' >>/etc/hosts")
+    notes = seven.document("plan")["notes"]
+    assert [n for n in notes if "postgresql.parameters.log_min_duration_statement" in n]
+    assert seven.apply()["done"] == []
+    assert "4321" in seven.on(leader, f"{CTL} show-config")
+    assert "192.0.2.1 mine" in seven.on(leader, "cat /etc/hosts")
+    seven.on(leader, f"{CTL} edit-config --force -p log_min_duration_statement=null")
+
+
+def test_several_changes_on_several_hosts_are_repaired_at_once(seven: Any) -> None:
+    seven.on("etcd1", "rm /etc/apt/apt.conf.d/60pgha-build")
+    seven.on("pg1", "nft flush ruleset")
+    seven.on("lb1", f"echo '# by hand' >>{CFG}")
+    seven.sql("ALTER ROLE app CONNECTION LIMIT 1")
+    applied = seven.apply()
+    assert {a for a in applied["done"] if "/gate:" not in a} == {
+        "etcd1/file:/etc/apt/apt.conf.d/60pgha-build",
+        "pg1/nftables:pgha",
+        f"lb1/file:{CFG}",
+        "lb1/unit:haproxy.service",
+        "cluster/role:app",
+    }
+    seven.in_sync()
