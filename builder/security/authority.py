@@ -54,17 +54,30 @@ class Authority:
 
     @cached_property
     def fingerprint(self) -> str:
-        import hashlib
-        from base64 import b64decode
+        from cryptography.hazmat.primitives.hashes import SHA256
 
-        body = b"".join(self.certificate_pem.strip().splitlines()[1:-1])
-        return hashlib.sha256(b64decode(body)).hexdigest()
+        return self.certificate.fingerprint(SHA256()).hex()
+
+    def is_whole(self) -> bool:
+        """Whether both can be read, and the key is the certificate's."""
+        try:
+            return _load(self.key_pem).public_key() == self.certificate.public_key()
+        except (ValueError, TypeError):
+            return False
 
     def issue(self, request: CertificateRequest, key: Secret, now: datetime) -> bytes:
-        """A certificate over the public half of `key`, as PEM."""
+        """A certificate over the public half of `key`, as PEM.
+
+        It ends no later than the authority itself. Raises ValueError for a request that says
+        neither for whom nor for what it is, or when the authority has come to its end.
+        """
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.serialization import Encoding
 
+        if not (request.server or request.client):
+            raise ValueError("a certificate is a server's, a client's, or both")
+        if not (request.common_name or request.dns_names or request.addresses):
+            raise ValueError("a certificate needs a name")
         builder = _leaf(self.certificate, request, _load(key), now)
         return builder.sign(_load(self.key_pem), SHA256()).public_bytes(Encoding.PEM)
 
@@ -80,7 +93,7 @@ def new_authority(name: str, now: datetime) -> Authority:
     subject = _name(name)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     builder = (
-        _dated(now, AUTHORITY_DAYS)
+        _dated(now, now + timedelta(days=AUTHORITY_DAYS))
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
@@ -93,7 +106,10 @@ def new_authority(name: str, now: datetime) -> Authority:
 
 
 def derived_key(seed: bytes, host: str, purpose: str, generation: int) -> Secret:
-    """The private key (P-256, PKCS 8, PEM) of one host for one purpose."""
+    """The private key (P-256, PKCS 8, PEM) of one host for one purpose.
+
+    48 bytes, reduced: the bias against a uniform key is below 2**-128 (FIPS 186-5, A.2.1).
+    """
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -120,26 +136,29 @@ def _leaf(
     above = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above)
     own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    return (
-        _dated(now, request.days)
+    end = min(now + timedelta(days=request.days), issuer.not_valid_after_utc)
+    builder = (
+        _dated(now, end)
         .subject_name(_name(request.common_name))
         .issuer_name(issuer.subject)
         .public_key(key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=request.common_name is None)
         .add_extension(own, critical=False)
         .add_extension(authority, critical=False)
     )
+    if not names:  # an empty list is not a list of names (RFC 5280, 4.2.1.6)
+        return builder
+    empty = request.common_name is None  # then the names below are all there is
+    return builder.add_extension(x509.SubjectAlternativeName(names), critical=empty)
 
 
-def _dated(now: datetime, days: int) -> x509.CertificateBuilder:
+def _dated(now: datetime, end: datetime) -> x509.CertificateBuilder:
     from cryptography import x509
 
-    start = now - _BACKDATED
     builder = x509.CertificateBuilder().serial_number(x509.random_serial_number())
-    return builder.not_valid_before(start).not_valid_after(now + timedelta(days=days))
+    return builder.not_valid_before(now - _BACKDATED).not_valid_after(end)
 
 
 def _name(common_name: str | None) -> x509.Name:

@@ -2,6 +2,7 @@
 
 `cluster.secrets.yml`, readable by its owner only; or `cluster.secrets.age`, encrypted to the
 recipients that `cluster.secrets.recipients` lists (one `age1…` or `ssh-ed25519 …` per line).
+docs/explanation/secrets.md.
 """
 
 from __future__ import annotations
@@ -11,22 +12,17 @@ import fcntl
 import hashlib
 import hmac
 import os
-import secrets
-import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from builder.errors import SecretsError
 from builder.security.authority import Authority, derived_key, new_authority
+from builder.security.content import PARTS, checked, fresh, merged, new_password
 from builder.security.secret import Secret
 from builder.security.vault import Vault
-
-_ALPHABET = string.ascii_letters + string.digits
-_LENGTH = 32
-_VERSION = 1
 
 
 class SecretStore:
@@ -38,13 +34,17 @@ class SecretStore:
     def __init__(self, vault: Vault, name: str) -> None:
         self._vault = vault
         self._name = name
-        self._content = _checked(vault.read() or _fresh(), vault.path)
-        self._generated: dict[str, dict[str, Any]] = {"passwords": {}, "authorities": {}}
+        there = vault.read()
+        self._content = fresh() if there is None else checked(there, vault.path)
+        self._owed = not vault.exists() or self._readers_changed()
         self._authorities: dict[str, Authority] = {}
         self._keys: dict[tuple[str, str], Secret] = {}
 
     def __repr__(self) -> str:
         return f"SecretStore({str(self.path)!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a SecretStore is not pickled")
 
     @property
     def path(self) -> Path:
@@ -53,24 +53,32 @@ class SecretStore:
     def password(self, name: str) -> Secret:
         passwords = self._content["passwords"]
         if name not in passwords:
-            text = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
-            passwords[name] = self._generated["passwords"][name] = text
+            passwords[name] = new_password()
+            self._owed = True
         return Secret(passwords[name])
 
     def authority(self, name: str) -> Authority:
         if name not in self._authorities:
-            self._authorities[name] = self._authority(name)
+            known = name in self._content["authorities"]
+            self._authorities[name] = self._recorded(name) if known else self._made(name)
         return self._authorities[name]
 
-    def _authority(self, name: str) -> Authority:
-        known = self._content["authorities"]
-        if name in known:
-            record = known[name]
-            pem = record["certificate"].encode()
-            return Authority(certificate_pem=pem, key_pem=Secret(record["key"]))
+    def _recorded(self, name: str) -> Authority:
+        record = self._content["authorities"][name]
+        pem = record["certificate"].encode()
+        found = Authority(certificate_pem=pem, key_pem=Secret(record["key"]))
+        if not found.is_whole():
+            raise SecretsError(
+                f"{self.path}: authorities.{name}: certificate and key do not belong together",
+                do="Restore the file from your copy.",
+            )
+        return found
+
+    def _made(self, name: str) -> Authority:
         made = new_authority(f"{self._name} {name} CA", datetime.now(UTC))
         record = {"certificate": made.certificate_pem.decode(), "key": made.key_pem.reveal()}
-        known[name] = self._generated["authorities"][name] = record
+        self._content["authorities"][name] = record
+        self._owed = True
         return made
 
     def leaf_key(self, host: str, purpose: str) -> Secret:
@@ -93,29 +101,34 @@ class SecretStore:
         yield from (Secret(text) for text in self._content["passwords"].values())
         yield from (Secret(record["key"]) for record in self._content["authorities"].values())
         yield Secret(self._content["leaf_seed"])
+        yield from self._keys.values()
 
-    def save(self) -> None:
-        """Write what is new. Two processes that do so at once end up with the same secrets."""
-        if self._vault.exists() and not any(self._generated.values()):
-            return
+    def save(self) -> bool:
+        """Write what is new. Two processes that do so at once end up with the same secrets.
+
+        False: somebody else was first, and their secrets took the place of ours; whatever was made
+        of ours has to be made anew.
+        """
+        if not self._owed:
+            return True
+        ours = self._content
         with _locked(self.path):
             there = self._vault.read()
             if there is not None:
-                self._adopt(_checked(there, self.path))
+                self._content = merged(checked(there, self.path), ours, self.path)
+            self._content["readers"] = self._readers
             self._vault.write(self._content)
-        self._generated = {"passwords": {}, "authorities": {}}
-
-    def _adopt(self, there: dict[str, Any]) -> None:
-        """Somebody else may have written since we read: theirs wins, ours is added."""
-        if there["leaf_seed"] != self._content["leaf_seed"]:
-            raise SecretsError(
-                f"{self.path} was made by somebody else in the meantime",
-                do="Run the command again: it will use those secrets.",
-            )
-        for part in ("passwords", "authorities"):
-            there[part] = {**self._generated[part], **there[part]}
-        self._content = there
+        self._owed = False
         self._authorities.clear()
+        return all(self._content[part] | ours[part] == self._content[part] for part in PARTS)
+
+    @property
+    def _readers(self) -> list[str]:
+        """To whom the file is encrypted, which age itself does not say."""
+        return sorted(self._vault.recipients)
+
+    def _readers_changed(self) -> bool:
+        return bool(self._content.get("readers", []) != self._readers)
 
 
 def open_store(spec_path: Path, name: str) -> SecretStore:
@@ -123,30 +136,15 @@ def open_store(spec_path: Path, name: str) -> SecretStore:
     return SecretStore(Vault.beside(spec_path), name)
 
 
-def _fresh() -> dict[str, Any]:
-    return {
-        "version": _VERSION,
-        "leaf_seed": base64.b64encode(secrets.token_bytes(32)).decode(),
-        "passwords": {},
-        "authorities": {},
-        "generations": {},
-    }
-
-
-def _checked(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    missing = _fresh().keys() - content.keys()
-    if missing or content["version"] != _VERSION:
-        raise SecretsError(
-            f"{path} is not a secrets file of this version of pgha-build",
-            do="Restore it from your copy. Never make a new one for a cluster that runs.",
-        )
-    return dict(content)
-
-
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    lock = path.with_name(f".{path.name}.lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    """One writer at a time; the lock ends with its process. Raises SecretsError."""
+    target = path.resolve()
+    try:
+        lock = target.with_name(f".lock.{target.name}")
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise SecretsError(f"cannot write beside {target}: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,9 @@
-"""The secrets file itself: read and written whole, atomically, plain (0600) or encrypted (age)."""
+"""The secrets file itself: read and written whole, atomically, plain (0600) or encrypted (age).
+
+A plain file becomes an encrypted one by listing recipients, and the other way round by removing
+the list: the next `write` puts the new file there and takes the old one away. Until then the old
+one is read, so that a list which comes or goes never looks like a cluster without secrets.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,8 @@ from typing import Any
 import yaml
 
 from builder.errors import SecretsError
+from builder.security.age import decrypted, encrypted
 
-_IDENTITY = "PGHA_AGE_IDENTITY"
 _HEADER = (
     "# Secrets of the cluster beside this file. Made by pgha-build; keep a copy, show nobody.\n"
 )
@@ -27,55 +32,80 @@ class Vault:
 
     @classmethod
     def beside(cls, spec_path: Path) -> Vault:
-        list_file = spec_path.with_suffix(".secrets.recipients")
-        if not list_file.is_file():
-            return cls(path=spec_path.with_suffix(".secrets.yml"))
-        lines = (line.strip() for line in list_file.read_text().splitlines())
-        recipients = tuple(line for line in lines if line and not line.startswith("#"))
-        return cls(path=spec_path.with_suffix(".secrets.age"), recipients=recipients)
+        recipients = _listed(spec_path.with_suffix(".secrets.recipients"))
+        suffix = ".secrets.age" if recipients else ".secrets.yml"
+        return cls(path=spec_path.with_suffix(suffix), recipients=recipients)
+
+    @property
+    def former(self) -> Path:
+        """Where the secrets were before recipients were listed, or the list removed."""
+        return self.path.with_suffix(".yml" if self.path.suffix == ".age" else ".age")
 
     def exists(self) -> bool:
-        return self.path.exists()
+        """Whether the file is there, and nothing remains of the other form."""
+        return self.path.exists() and not self.former.exists()
 
     def read(self) -> dict[str, Any] | None:
         """The content, or None where there is no file. Raises SecretsError."""
-        if not self.exists():
-            return None
-        _refuse_open_file(self.path)
-        raw = self.path.read_bytes()
-        try:
-            text = _decrypted(raw, self.path) if self.recipients else raw.decode()
-            content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-        except (UnicodeDecodeError, yaml.YAMLError):
-            content = None  # the parser's message would quote the file
-        if not isinstance(content, dict):
-            raise SecretsError(f"{self.path} is damaged", do="Restore it from your copy.")
-        return content
+        found = [_read(path) for path in (self.path, self.former) if path.exists()]
+        if len(found) == 2 and found[0] != found[1]:
+            raise SecretsError(
+                f"{self.path} and {self.former.name} hold different secrets",
+                why="Only one of them is what the cluster uses.",
+                do="Move the other one away.",
+            )
+        return found[0] if found else None
 
     def write(self, content: dict[str, Any]) -> None:
+        """All of it or nothing: beside its target, to the disk, renamed over it."""
         text = _HEADER + yaml.safe_dump(content, sort_keys=True, width=1000)
-        data = _encrypted(text, self.recipients) if self.recipients else text.encode()
-        new = self.path.with_name(f".{self.path.name}.new")
-        new.unlink(missing_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
-        _sync_directory(self.path.parent)
+        data = encrypted(text, self.recipients) if self.recipients else text.encode()
+        try:
+            _replace(self.path.resolve(), data)
+            self.former.unlink(missing_ok=True)
+        except OSError as error:
+            raise SecretsError(
+                f"cannot write {self.path}: {error.strerror}",
+                why="Nothing is applied with secrets that would be lost.",
+            ) from error
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _listed(file: Path) -> tuple[str, ...]:
+    if not file.is_file():
+        return ()
+    lines = (line.strip() for line in file.read_text().splitlines())
+    found = tuple(line for line in lines if line and not line.startswith("#"))
+    if not found:
+        raise SecretsError(f"{file} lists nobody", do="Add a recipient, or remove the file.")
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    raw = _bytes(path)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        text = (decrypted(raw, path) if path.suffix == ".age" else raw).decode()
+        content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError):
+        content = None  # the parser's message would quote the file
+    if not isinstance(content, dict):
+        raise SecretsError(f"{path} is damaged", do="Restore it from your copy.")
+    return content
 
 
-def _refuse_open_file(path: Path) -> None:
-    status = path.stat()
+def _bytes(path: Path) -> bytes:
+    """What is asked about and what is read is the same open file."""
+    try:
+        with path.open("rb") as file:
+            _refuse_open_file(path, os.fstat(file.fileno()))
+            return file.read()
+    except OSError as error:
+        raise SecretsError(
+            f"cannot read {path}: {error.strerror}",
+            do="Run this as the user to whom the file belongs, or use your own copy.",
+        ) from error
+
+
+def _refuse_open_file(path: Path, status: os.stat_result) -> None:
     if stat.S_IMODE(status.st_mode) & 0o077 and path.suffix == ".yml":
         raise SecretsError(
             f"{path} can be read by others",
@@ -86,37 +116,30 @@ def _refuse_open_file(path: Path) -> None:
         raise SecretsError(f"{path} belongs to somebody else", do="chown it, or use your own copy.")
 
 
-def _encrypted(text: str, recipients: tuple[str, ...]) -> bytes:
-    import pyrage
+def _replace(path: Path, data: bytes) -> None:
+    """The new file's name ends like the target's, so that the same .gitignore line covers it."""
+    new = path.with_name(f".new.{path.name}")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        _keep_owner(path, file.fileno())
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    _sync_directory(path.parent)
 
-    kinds = {"age1": pyrage.x25519.Recipient, "ssh-": pyrage.ssh.Recipient}
+
+def _keep_owner(path: Path, descriptor: int) -> None:
+    """`sudo pgha-build apply` does not take the file from whom it belongs to."""
+    if os.geteuid() == 0 and path.exists():
+        status = path.stat()
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        parsed = [kinds[line[:4]].from_str(line) for line in recipients]
-        return bytes(pyrage.encrypt(text.encode(), parsed))
-    except (KeyError, ValueError, pyrage.RecipientError) as error:
-        raise SecretsError(
-            f"a recipient cannot be used: {error}", do="Expected age1… or ssh-ed25519 …"
-        ) from error
-
-
-def _decrypted(raw: bytes, path: Path) -> str:
-    import pyrage
-
-    file = Path(os.environ.get(_IDENTITY, "~/.config/pgha-build/age.txt")).expanduser()
-    try:
-        identities = _identities(file.read_text())
-        return bytes(pyrage.decrypt(raw, identities)).decode()
-    except (OSError, ValueError, pyrage.DecryptError, pyrage.IdentityError) as error:
-        raise SecretsError(
-            f"cannot decrypt {path} with the identity in {file}",
-            do=f"Name the right identity file in {_IDENTITY}.",
-        ) from error
-
-
-def _identities(text: str) -> list[Any]:
-    import pyrage
-
-    if "PRIVATE KEY" in text:
-        return [pyrage.ssh.Identity.from_buffer(text.encode())]
-    lines = (line.strip() for line in text.splitlines())
-    return [pyrage.x25519.Identity.from_str(line) for line in lines if line.startswith("AGE-")]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
