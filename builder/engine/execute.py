@@ -21,6 +21,7 @@ from builder.engine.turns import in_turn
 from builder.errors import TransportError
 from builder.resources.base import Action, Change, Impact, Present, Unknown
 from builder.resources.steps import Put
+from builder.resources.unit import Unit
 from builder.transport.base import Connection
 
 Progress = Callable[[str, str], None]
@@ -71,6 +72,7 @@ class Apply:
         self._waiting: set[str] = set(work)
         self._done: set[str] = set()
         self._dead: set[str] = set()
+        self._closed: set[str] = set()  # rolling groups with a member that did not come back
         self._stopping = False
         self._running: dict[Future[_Ran], tuple[str, str | None]] = {}
         self._scripts: dict[str, Script] = {}  # by nonce: a host may run two
@@ -102,7 +104,7 @@ class Apply:
         return len(self._running) > before
 
     def _submit_batch(self, pool: ThreadPoolExecutor, host: str) -> None:
-        taken = {group for _, group in self._running.values() if group}
+        taken = {group for _, group in self._running.values() if group} | self._closed
         batch = self._one_turn(self._schedule.batch(host, self._done, self._waiting, taken))
         group = next((g for change in batch if (g := group_of(change))), None)
         if group and self._running and self._first_of(group) != host:
@@ -152,8 +154,15 @@ class Apply:
         for failure in ran.failures:
             self._result.failed.append(failure)
             self._waiting.discard(failure.address)
+            self._close_group(failure.address)
         if ran.broken:
             self._dead.add(ran.host)
+
+    def _close_group(self, address: str) -> None:
+        """Where one member may be down, no other is taken down."""
+        change = self._schedule.work.get(address)
+        if change and isinstance(change.resource, Unit) and change.resource.group:
+            self._closed.add(change.resource.group)
 
     def _ask_to_stop(self) -> None:
         """The first Ctrl-C: running steps end, nothing new begins. A second one is not caught."""
