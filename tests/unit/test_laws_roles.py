@@ -188,7 +188,7 @@ def cluster_files(draw: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(text=cluster_files())
 def test_whatever_roles_hosts_carry_their_resources_can_be_ordered(
     text: str, world_of: Any

@@ -1,0 +1,352 @@
+"""Plans carried out for real: a host is a folder, its shell is this machine's, below that folder.
+
+What needs root is moved there too: our state, and `systemctl`, in whose place stands a short script
+that keeps a unit's state in a file and writes down what it is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder import registry
+from builder.engine import manifest as manifests
+from builder.engine.execute import Apply, Result
+from builder.engine.observe import Look, look
+from builder.engine.plan import Plan, leftovers, make_plan
+from builder.errors import ConnectionLost, TransportError
+from builder.resources.base import Action, Impact, Resource
+from builder.resources.directory import Directory
+from builder.resources.file import File
+from builder.resources.gate import Gate
+from builder.resources.unit import Unit
+from builder.transport.base import Completed
+
+USER = pwd.getpwuid(os.geteuid()).pw_name
+GROUP = grp.getgrgid(os.getegid()).gr_name
+OWN = {"owner": USER, "group": GROUP}
+
+SYSTEMCTL = """#!/bin/sh
+verb=$1; shift
+here={folder}/units; log={log}
+for unit; do :; done
+file=$here/$unit
+case $verb in
+  show)
+    case "$1 $2" in "-P NeedDaemonReload") echo no; exit;; "-P "*) exit;; esac
+    first=y
+    while [ "$1" != -- ]; do shift; done; shift
+    for unit; do
+      [ $first = y ] || echo; first=
+      [ -e $here/$unit ] || {{ echo "Id=$unit"; echo LoadState=not-found; continue; }}
+      echo "Id=$unit"; echo LoadState=loaded; cat $here/$unit; echo NeedDaemonReload=no
+    done;;
+  start | restart)
+    echo "{host} begin $verb $unit" >>$log
+    sleep 0.05
+    case $unit in
+      broken*) ;;
+      *) printf 'ActiveState=active\\nUnitFileState=enabled\\n' >$file;;
+    esac
+    echo "{host} end $verb $unit" >>$log;;
+  stop | disable) echo "{host} $verb $unit" >>$log; rm -f $file;;
+  *) echo "{host} $verb $unit" >>$log;;
+esac
+"""
+
+
+class Folder:
+    """A host that is a folder. `lost` makes its connection break at the next script."""
+
+    def __init__(self, host: str, folder: Path, log: Path) -> None:
+        self.host, self.folder = host, folder
+        self.lost = False
+        for name in ("bin", "units", "etc"):
+            (folder / name).mkdir(parents=True)
+        systemctl = folder / "bin" / "systemctl"
+        systemctl.write_text(SYSTEMCTL.format(folder=folder, log=log, host=host))
+        systemctl.chmod(0o755)
+
+    def run(
+        self,
+        script: str,
+        *,
+        timeout_seconds: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Completed:
+        if self.lost:
+            raise ConnectionLost(self.host, "the connection broke")
+        for there, here in (
+            ("/var/lib/pgha-build", f"{self.folder}/state"),
+            ("/run/pgha-build-stop-", f"{self.folder}/stop-"),
+            ("root:root", f"{USER}:{GROUP}"),
+            ("PATH=/usr/local/sbin", f"PATH={self.folder}/bin:/usr/local/sbin"),
+        ):
+            script = script.replace(there, here)
+        said = subprocess.run(
+            ["sh", "-s"],
+            input=script,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_seconds,
+        )
+        for line in said.stdout.splitlines():
+            if on_line:
+                on_line(line)
+        return Completed(status=said.returncode, stdout=said.stdout, stderr=said.stderr, seconds=0)
+
+
+class Site:
+    """Hosts, and what is wanted of them: looked at, planned and applied as the program does."""
+
+    def __init__(self, folder: Path, hosts: Sequence[str]) -> None:
+        self.log = folder / "log"
+        self.log.touch()
+        self.hosts = {host: Folder(host, folder / host, self.log) for host in hosts}
+        self.progress: list[str] = []
+        self._telling = threading.Lock()
+
+    def path(self, host: str, name: str) -> Path:
+        return self.hosts[host].folder / "etc" / name
+
+    def file(self, host: str, name: str, content: bytes = b"x\n", **more: Any) -> File:
+        path = str(self.path(host, name))
+        return File(hosts=(host,), name=path, content=content, **OWN, **more)
+
+    def looks(self, wanted: Sequence[Resource]) -> Mapping[str, Look]:
+        seen = look(self.hosts, wanted)
+        extra = leftovers(wanted, seen, registry.kinds())
+        more = look(self.hosts, extra)
+        return {
+            host: Look(
+                host=host,
+                observed={**one.observed, **more[host].observed},
+                manifest=one.manifest,
+                error=one.error,
+            )
+            for host, one in seen.items()
+        }
+
+    def plan(self, wanted: Sequence[Resource]) -> Plan:
+        return make_plan("c", wanted, self.looks(wanted), registry.kinds())
+
+    def apply(self, wanted: Sequence[Resource], **more: Any) -> Result:
+        seen = self.looks(wanted)
+        plan = make_plan("c", wanted, seen, registry.kinds())
+        reached = {h: c for h, c in self.hosts.items() if seen[h].error is None}
+        run = Apply(plan=plan, connections=reached, looks=seen, progress=self._tell, **more)
+        return run.run()
+
+    def _tell(self, host: str, text: str) -> None:
+        with self._telling:
+            self.progress.append(f"{host}: {text}")
+
+    def said(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path, ["a", "b", "c"])
+
+
+def addresses(result: Result) -> list[str]:
+    return [change.address for change in result.done]
+
+
+def in_sync(site: Site, wanted: Sequence[Resource]) -> bool:
+    plan = site.plan(wanted)
+    return not plan.differences and plan.exit_code == 0
+
+
+# ── twice ───────────────────────────────────────────────────────────────────────────────────────
+def test_what_was_applied_is_there_and_a_second_apply_changes_nothing(site: Site) -> None:
+    folder = Directory(hosts=("a",), name=str(site.path("a", "d")), mode="0750", **OWN)
+    wanted = [site.file("a", "d/f", mode="0600"), folder, site.file("b", "g")]
+    first = site.apply(wanted)
+    assert (first.exit_code, len(first.done)) == (0, 3)
+    assert site.path("a", "d/f").read_bytes() == b"x\n"
+    assert in_sync(site, wanted)
+    before = [(p, p.stat().st_mtime_ns) for h in "ab" for p in site.hosts[h].folder.rglob("*.json")]
+    assert site.apply(wanted).done == []
+    assert before == [(p, p.stat().st_mtime_ns) for p, _ in before], "nothing was written"
+
+
+def test_what_left_the_spec_leaves_the_hosts_and_their_memory(site: Site) -> None:
+    folder = Directory(hosts=("a",), name=str(site.path("a", "d")), **OWN)
+    inner = site.file("a", "d/f")
+    unit = Unit(hosts=("a",), name="u.service", reload_on=(inner.address,))
+    kept = site.file("a", "kept")
+    site.hosts["a"].folder.joinpath("units/u.service").write_text("ActiveState=inactive\n")
+    assert site.apply([folder, inner, unit, kept]).exit_code == 0
+    result = site.apply([kept])
+    assert result.exit_code == 0, result.failed
+    assert addresses(result) == [unit.address, inner.address, folder.address]
+    assert not site.path("a", "d").exists()
+    assert list(site.looks([kept])["a"].manifest.entries) == [kept.address]
+    assert in_sync(site, [kept])
+
+
+# ── order ───────────────────────────────────────────────────────────────────────────────────────
+def test_a_gate_is_waited_for_across_hosts(site: Site) -> None:
+    """b writes only when a gate on a holds, which needs what a and c write."""
+    first, third = site.file("a", "f"), site.file("c", "f")
+    both = f"[ -e {first.name} ] && [ -e {third.name} ]"
+    gate = Gate(hosts=("a", "c"), name="g", what="", condition=both, timeout_seconds=10,
+                needs=(first.address, third.address))  # fmt: skip
+    behind = site.file("b", "f", needs=(gate.address,), check=("sh", "-c", both, "{}"))
+    result = site.apply([behind, gate, first, third])
+    assert result.exit_code == 0, result.failed
+    assert addresses(result)[-2:] == [gate.address, behind.address]
+
+
+def rolling(site: Site, hosts: Sequence[str], **more: Any) -> list[Resource]:
+    wanted: list[Resource] = []
+    for host in hosts:
+        config = site.file(host, "config")
+        unit = Unit(
+            hosts=(host,), name="u.service", restart_on=(config.address,), group="g", **more
+        )
+        wanted += [config, unit]
+    return wanted
+
+
+def with_config(wanted: Sequence[Resource], content: bytes) -> list[Resource]:
+    return [replace(r, content=content) if isinstance(r, File) else r for r in wanted]
+
+
+def started(site: Site, wanted: Sequence[Resource]) -> None:
+    for host in site.hosts.values():
+        (host.folder / "units/u.service").write_text("ActiveState=active\nUnitFileState=enabled\n")
+    assert site.apply(wanted).exit_code == 0
+    site.log.write_text("")
+
+
+def test_of_a_rolling_group_one_member_is_down_at_a_time(site: Site) -> None:
+    wanted = rolling(site, "abc")
+    started(site, wanted)
+    assert site.apply(with_config(wanted, b"new\n")).exit_code == 0
+    events = [line.split()[:2] for line in site.said() if "restart" in line]
+    assert len(events) == 6
+    for begin, end in zip(events[::2], events[1::2], strict=True):
+        assert (begin[1], end[1], begin[0]) == ("begin", "end", end[0])
+
+
+def test_after_a_member_that_does_not_recover_no_other_is_touched(site: Site) -> None:
+    started(site, rolling(site, "abc"))
+    wanted = rolling(site, "abc", after_restart="echo it lags; false", timeout_seconds=1)
+    result = site.apply(with_config(wanted, b"new\n"))
+    assert result.exit_code == 1
+    assert len([line for line in site.said() if "begin restart" in line]) == 1
+    (failure,) = result.failed
+    assert failure.said.startswith("it lags")
+    assert len(result.left) == 2
+
+
+# ── failures ────────────────────────────────────────────────────────────────────────────────────
+def test_what_fails_takes_with_it_only_what_needs_it(site: Site) -> None:
+    bad = site.file("a", "bad", check=("sh", "-c", "echo unknown word; exit 1", "{}"))
+    needs = site.file("b", "needs", needs=(bad.address,))
+    others = [site.file(host, "other") for host in "abc"]
+    result = site.apply([bad, needs, *others])
+    assert result.exit_code == 1
+    assert [(f.address, f.said) for f in result.failed] == [(bad.address, "unknown word")]
+    assert result.left == [needs.address]
+    assert set(addresses(result)) == {other.address for other in others}
+    assert not site.path("a", "bad").exists()
+
+
+def test_success_is_what_a_second_look_says(site: Site) -> None:
+    """The program says that it has started, with exit status 0; it has not."""
+    unit = Unit(hosts=("a",), name="broken.service")
+    (site.hosts["a"].folder / "units/broken.service").write_text(
+        "ActiveState=failed\nSubState=failed\nUnitFileState=enabled\n"
+    )
+    result = site.apply([unit])
+    assert [f.address for f in result.failed] == [unit.address]
+    assert "it still differs: state" in result.failed[0].said
+    assert not in_sync(site, [unit])
+
+
+def test_a_host_that_is_lost_in_between_stops_only_itself(site: Site) -> None:
+    wanted = [site.file(host, "f") for host in "abc"]
+    seen = site.looks(wanted)
+    plan = make_plan("c", wanted, seen, registry.kinds())
+    site.hosts["b"].lost = True
+    run = Apply(plan=plan, connections=site.hosts, looks=seen, progress=lambda *_: None)
+    result = run.run()
+    assert result.exit_code == 1
+    assert {f.address for f in result.failed} == {"b/file:" + str(site.path("b", "f"))}
+    assert (site.path("a", "f").exists(), site.path("c", "f").exists()) == (True, True)
+    site.hosts["b"].lost = False
+    assert site.apply(wanted).exit_code == 0
+    assert in_sync(site, wanted)
+
+
+def test_an_unreachable_host_is_left_out_and_named(site: Site) -> None:
+    wanted = [site.file(host, "f") for host in "abc"]
+    site.hosts["b"].lost = True
+    assert list(site.plan(wanted).unreachable) == ["b"]
+    assert set(addresses(site.apply(wanted))) == {wanted[0].address, wanted[2].address}
+
+
+# ── killed ──────────────────────────────────────────────────────────────────────────────────────
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of the program runs on."""
+
+
+@pytest.mark.parametrize("after", range(1, 6))
+def test_whenever_it_is_killed_the_next_apply_finishes_it(after: int, site: Site) -> None:
+    """No restart is lost: a member runs with its new file, whichever script was the last."""
+    wanted = rolling(site, "ab")
+    started(site, wanted)
+    new = with_config(wanted, b"new\n")
+    count = 0
+
+    def kill(_: str) -> None:
+        nonlocal count
+        count += 1
+        if count >= after:
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        site.apply(new, after_script=kill)
+    assert site.apply(new).exit_code == 0
+    assert in_sync(site, new)
+    for host in "ab":
+        restarts = [n for n in site.said() if n == f"{host} end restart u.service"]
+        assert len(restarts) >= 1, "the unit still runs with the old file"
+
+
+def test_killed_between_a_file_and_its_restart_the_restart_is_owed(site: Site) -> None:
+    wanted = rolling(site, "a")
+    started(site, wanted)
+    new = with_config(wanted, b"new\n")
+    unit = next(r for r in new if isinstance(r, Unit))
+    seen = site.looks(new)
+    owed = seen["a"].manifest.begun("c", [(unit, Impact.RESTART)])
+    (site.hosts["a"].folder / "state/manifest.json").write_text(manifests.dump(owed))
+    site.path("a", "config").write_bytes(b"new\n")
+    plan = site.plan(new)
+    assert [(c.address, c.action) for c in plan.differences] == [(unit.address, Action.UPDATE)]
+    assert site.apply(new).exit_code == 0
+    assert "a end restart u.service" in site.said()
+    assert in_sync(site, new)
+
+
+def test_no_lost_host_is_an_exception(site: Site) -> None:
+    for host in site.hosts.values():
+        host.lost = True
+    looks = site.looks([site.file("a", "f")])
+    assert all(isinstance(seen.error, TransportError) for seen in looks.values())
