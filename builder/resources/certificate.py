@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar, Self
+from ipaddress import ip_address
+from typing import ClassVar, Self
 
 from builder.resources.base import (
     Absent,
@@ -21,18 +22,20 @@ from builder.resources.base import (
     Present,
     Resource,
     Unknown,
-    Value,
     quoted,
 )
 from builder.resources.stat import Entry, parse_stat, stat_script
 from builder.resources.steps import Put, Run, Step
 from builder.security.authority import Authority, CertificateRequest
+from builder.security.reading import LONG_LIFE, issuer_of, life_of, parsed, request_of
 from builder.security.secret import Secret
 
-if TYPE_CHECKING:
-    from cryptography import x509
-
 _SUM = re.compile(r"^([0-9a-f]{64})  (/.*)$", re.MULTILINE)
+_PRINT = (
+    "/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/{"
+    "/^-----BEGIN/F;s|^[-A-Za-z0-9+/= ]\\{1,76\\}$|=&|p}"
+)
+_AUTHORITY_WARNING = timedelta(days=365)
 _NOWHEN = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -56,7 +59,7 @@ class Certificate(Resource):
             "issuer": self.authority.fingerprint[:16] if self.authority else "",
             "key": hashlib.sha256(self.key.reveal().encode()).hexdigest(),
             "key_mode": f"0600 {self.owner}:{self.group}",
-            "life": "at least a third left",
+            "life": LONG_LIFE,
         }
 
     def hides(self, attribute: str) -> bool:
@@ -67,90 +70,96 @@ class Certificate(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:
+        """One stat, one sha256sum, one sed for all of a host.
+
+        Only what stands between a certificate's two marks is read: a private key that somebody put
+        into the same file stays where it is. `F` prints the file's name, each line then has a `=`.
+        """
         certificates = [item.name for item in wanted]
         keys = [item.key_path for item in wanted]
         return (
             f"{stat_script([*certificates, *keys])}\nsha256sum -- {quoted(keys)} 2>/dev/null\n"
-            f'for f in {quoted(certificates)}; do [ -f "$f" ] && echo "certificate $f" && '
-            'cat -- "$f"; done; echo end'
+            f"sed -ns -e {quoted([_PRINT])} -- {quoted(certificates)} 2>/dev/null"
         )
 
     @classmethod
     def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
-        head, *parts = output.split("\ncertificate ")
-        entries = parse_stat(head)
-        sums = {path: digest for digest, path in _SUM.findall(head)}
-        texts = dict(part.split("\n", 1) for part in parts if "\n" in part)
-        return {item.name: item._observed(entries, sums, texts.get(item.name)) for item in wanted}
+        entries = parse_stat(output)
+        sums = {path: digest for digest, path in _SUM.findall(output)}
+        texts = _texts(output)
+        return {
+            item.name: item._observed(entries, sums, texts.get(item.name, "")) for item in wanted
+        }
 
     def _observed(
-        self,
-        entries: Mapping[str, Entry | Absent | Unknown],
-        sums: Mapping[str, str],
-        text: str | None,
+        self, entries: Mapping[str, Entry | Absent | Unknown], sums: Mapping[str, str], text: str
     ) -> Observed:
         found = [entries.get(path, Unknown("stat said nothing")) for path in self._paths]
         if unknown := next((item for item in found if isinstance(item, Unknown)), None):
             return unknown
         if all(isinstance(item, Absent) for item in found):
             return Absent()
-        key = found[1]
-        mode = f"{key.mode} {key.owner}:{key.group}" if isinstance(key, Entry) else "absent"
+        certificate, key = (item if isinstance(item, Entry) else None for item in found)
         return Present(
             attributes={
-                **self._read(text),
-                "key": sums.get(self.key_path, "absent"),
-                "key_mode": mode,
-            }
+                **self._said_by(certificate, text),
+                "key": sums.get(self.key_path, "(unreadable)") if _is_file(key) else _what(key),
+                "key_mode": self._mode(certificate, key),
+            },
+            note=self._note(),
         )
 
-    def _read(self, text: str | None) -> Mapping[str, object]:
-        from cryptography import x509
+    def _mode(self, certificate: Entry | None, key: Entry | None) -> str:
+        """The key's; and the certificate's, where that is not as it must be."""
+        found = _mode_of(key) if key else "absent"
+        if certificate is None or _mode_of(certificate) == f"0644 {self.owner}:{self.group}":
+            return found
+        return f"{found} (the certificate: {_mode_of(certificate)})"
 
-        if text is None:
-            return {"names": "absent"}
-        try:
-            parsed = x509.load_pem_x509_certificate(text.encode())
-            request = _request(parsed)
-        except (ValueError, x509.ExtensionNotFound):
-            return {"names": "not a certificate"}
-        life = parsed.not_valid_after_utc - parsed.not_valid_before_utc
-        left = parsed.not_valid_after_utc - self.now
-        days = max(left // timedelta(days=1), 0)
-        return {
-            **_said(request),
-            "issuer": self._issuer(parsed),
-            "life": "at least a third left" if left * 3 >= life else f"{days} days left",
-        }
-
-    def _issuer(self, parsed: x509.Certificate) -> str:
-        """Our authority's fingerprint if it signed this over our key; else whose name it bears."""
-        from cryptography.exceptions import InvalidSignature
-
+    def _note(self) -> str:
+        """A renewal does not help when the authority itself ends: that takes a rotation."""
         if self.authority is None:
             return ""
+        end = self.authority.certificate.not_valid_after_utc
+        if end - self.now > _AUTHORITY_WARNING:
+            return ""
+        name = self.authority.certificate.subject.rfc4514_string()
+        return f"the authority {name} ends on {end:%Y-%m-%d}, and all that it signed with it"
+
+    def _said_by(self, entry: Entry | None, text: str) -> Mapping[str, object]:
+        if not _is_file(entry):
+            return {"life": _what(entry)}
         try:
-            parsed.verify_directly_issued_by(self.authority.certificate)
-        except (ValueError, TypeError, InvalidSignature):
-            return parsed.issuer.rfc4514_string() or "nobody"
-        if _public(parsed) != _own_public(self.key):
-            return "signed, over another key"
-        return self.authority.fingerprint[:16]
+            found = parsed(text)
+            request = request_of(found)
+            issuer = issuer_of(found, self.authority, self.key) if self.authority else ""
+        except ValueError:
+            return {"life": "not a certificate"}
+        return {**_said(request), "issuer": issuer, "life": life_of(found, self.now)}
 
     @property
     def _paths(self) -> tuple[str, str]:
         return self.name, self.key_path
 
-    def differs(self, attribute: str, desired: Value, observed: Value) -> bool:
-        return bool(desired != observed)
-
     def steps(self, change: Change) -> Sequence[Step]:
+        """The key first: whoever reads between the two sees that they do not match, and so do we.
+
+        A service that reads its pair anew at each connection refuses those for that moment, and
+        only where the key is another one; a renewal keeps it.
+        """
         if self.authority is None:
             raise ValueError("a certificate from the manifest cannot be issued")
+        if isinstance(change.observed, Present) and _only(change, "key_mode"):
+            return self._access()
         pem = self.authority.issue(self.request, self.key, self.now)
+        key = self._put(self.key_path, self.key.reveal().encode(), "0600")
+        return key, self._put(self.name, pem, "0644")
+
+    def _access(self) -> Sequence[Step]:
         return (
-            self._put(self.key_path, self.key.reveal().encode(), "0600"),
-            self._put(self.name, pem, "0644"),
+            Run(argv=("chown", f"{self.owner}:{self.group}", "--", *self._paths)),
+            Run(argv=("chmod", "0600", "--", self.key_path)),
+            Run(argv=("chmod", "0644", "--", self.name)),
         )
 
     def _put(self, path: str, content: bytes, mode: str) -> Put:
@@ -167,43 +176,39 @@ class Certificate(Resource):
         return (Run(argv=("rm", "-f", "--", *self._paths)),)
 
 
+def _only(change: Change, attribute: str) -> bool:
+    return {item.name for item in change.attributes} == {attribute}
+
+
+def _is_file(entry: Entry | None) -> bool:
+    return entry is not None and entry.type == "regular file"
+
+
+def _what(entry: Entry | None) -> str:
+    return entry.type if entry else "absent"
+
+
+def _mode_of(entry: Entry) -> str:
+    return f"{entry.mode} {entry.owner}:{entry.group}"
+
+
+def _texts(output: str) -> Mapping[str, str]:
+    """Path → certificate, from what sed printed."""
+    found: dict[str, str] = {}
+    path = ""
+    for line in output.splitlines():
+        if line.startswith("/"):
+            path = line
+        elif line.startswith("="):
+            found[path] = f"{found.get(path, '')}{line[1:]}\n"
+    return found
+
+
 def _said(request: CertificateRequest) -> Mapping[str, object]:
     usage = ["server"] * request.server + ["client"] * request.client
+    addresses = (str(ip_address(address)) for address in request.addresses)
     return {
         "subject": request.common_name or "",
-        "names": tuple(sorted((*request.dns_names, *request.addresses))),
+        "names": tuple(sorted((*request.dns_names, *addresses))),
         "usage": " and ".join(usage),
     }
-
-
-def _request(parsed: x509.Certificate) -> CertificateRequest:
-    from cryptography import x509
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    usage = parsed.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    subject = parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    return CertificateRequest(
-        common_name=str(subject[0].value) if subject else None,
-        dns_names=tuple(names.get_values_for_type(x509.DNSName)),
-        addresses=tuple(str(a) for a in names.get_values_for_type(x509.IPAddress)),
-        server=ExtendedKeyUsageOID.SERVER_AUTH in usage,
-        client=ExtendedKeyUsageOID.CLIENT_AUTH in usage,
-    )
-
-
-def _public(parsed: x509.Certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    return parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _own_public(key: Secret) -> bytes:
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        PublicFormat,
-        load_pem_private_key,
-    )
-
-    public = load_pem_private_key(key.reveal().encode(), None).public_key()
-    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -61,7 +61,7 @@ class Authority:
     def is_whole(self) -> bool:
         """Whether both can be read, and the key is the certificate's."""
         try:
-            return _load(self.key_pem).public_key() == self.certificate.public_key()
+            return load_key(self.key_pem).public_key() == self.certificate.public_key()
         except (ValueError, TypeError):
             return False
 
@@ -78,8 +78,8 @@ class Authority:
             raise ValueError("a certificate is a server's, a client's, or both")
         if not (request.common_name or request.dns_names or request.addresses):
             raise ValueError("a certificate needs a name")
-        builder = _leaf(self.certificate, request, _load(key), now)
-        return builder.sign(_load(self.key_pem), SHA256()).public_bytes(Encoding.PEM)
+        builder = _leaf(self.certificate, request, load_key(key), now)
+        return builder.sign(load_key(self.key_pem), SHA256()).public_bytes(Encoding.PEM)
 
 
 def new_authority(name: str, now: datetime) -> Authority:
@@ -195,7 +195,8 @@ def _pem(key: EllipticCurvePrivateKey) -> Secret:
     return Secret(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
 
 
-def _load(pem: Secret) -> EllipticCurvePrivateKey:
+def load_key(pem: Secret) -> EllipticCurvePrivateKey:
+    """Raises ValueError or TypeError for what is not a key of ours."""
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
