@@ -162,7 +162,7 @@ def _slow_apply(cluster: Any, until: Any) -> Any:
     cluster.on("lb1", f"echo '# by hand' >>{CFG}")
     cluster.on("lb1", "systemd-run -q --unit=busy flock /var/lib/pgha-build/running sleep infinity")
     running = cluster.start("apply", "--yes")
-    until(lambda: cluster.try_on("lb2", "flock -n /var/lib/pgha-build/lock true").returncode, 20)
+    until(lambda: cluster.try_on("lb1", "pgrep -fx 'flock -w 900 8'").returncode == 0, 30)
     return running
 
 
@@ -191,9 +191,12 @@ def test_a_killed_apply_leaves_no_lock(seven: Any, until: Any) -> None:
 
 def test_ctrl_c_ends_what_runs_and_apply_goes_on_from_there(seven: Any, until: Any) -> None:
     with _slow_apply(seven, until) as stopped:
-        seven.on("lb1", "systemctl stop busy")
         stopped.send_signal(signal.SIGINT)
+        until(lambda: seven.try_on("lb1", "ls /run/pgha-build-stop-*").returncode == 0, 20)
+        seven.on("lb1", "systemctl stop busy")
         stderr = stopped.communicate(timeout=60)[1]
     assert stopped.returncode == 130, stderr
+    assert "# by hand" in seven.on("lb1", f"cat {CFG}")
+    assert seven.try_on("lb1", "ls /run/pgha-build-stop-*").returncode != 0
     seven.apply()
     seven.in_sync()
