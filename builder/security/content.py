@@ -63,8 +63,8 @@ def _mistakes(content: Mapping[str, Any]) -> Iterator[str]:
         if not _is_password(text):
             yield f"passwords.{name} is not 8 or more of A-Z, a-z, 0-9, _ that YAML reads as text"
     for name, record in content["authorities"].items():
-        texts = [record.get(key) for key in ("certificate", "key")] if record else []
-        if not texts or not all(isinstance(text, str) for text in texts):
+        halves = record if isinstance(record, dict) else {}
+        if not all(isinstance(halves.get(half), str) for half in ("certificate", "key")):
             yield f"authorities.{name} does not have a certificate and a key"
     for name, number in content["generations"].items():
         if type(number) is not int or number < 1:
@@ -95,3 +95,11 @@ def merged(there: Content, ours: Content, path: Path) -> Content:
             do="Run the command again: it will use those secrets.",
         )
     return {**there, **{part: {**ours[part], **there[part]} for part in PARTS}}
+
+
+def includes(new: Content, old: Content) -> bool:
+    """Whether `new` is `old` with nothing changed and perhaps something added."""
+    if new.get("leaf_seed") != old.get("leaf_seed"):
+        return False
+    pairs = [(new.get(part), old.get(part)) for part in PARTS]
+    return all(isinstance(n, dict) and isinstance(o, dict) and {**n, **o} == n for n, o in pairs)

@@ -17,6 +17,7 @@ import yaml
 
 from builder.errors import SecretsError
 from builder.security.age import decrypted, encrypted
+from builder.security.content import includes
 
 _HEADER = (
     "# Secrets of the cluster beside this file. Made by pgha-build; keep a copy, show nobody.\n"
@@ -48,7 +49,7 @@ class Vault:
     def read(self) -> dict[str, Any] | None:
         """The content, or None where there is no file. Raises SecretsError."""
         found = [_read(path) for path in (self.path, self.former) if path.exists()]
-        if len(found) == 2 and found[0] != found[1]:
+        if len(found) == 2 and not includes(*found):  # else a `write` was killed before its end
             raise SecretsError(
                 f"{self.path} and {self.former.name} hold different secrets",
                 why="Only one of them is what the cluster uses.",
