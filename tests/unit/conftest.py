@@ -54,6 +54,11 @@ def _leaf_key(host: str, purpose: str) -> Secret:
     return derived_key(_SEED, host, purpose, 1)
 
 
+def _telling(text: str) -> str:
+    """The part of a secret to search for: of a key its first line of base64."""
+    return text.splitlines()[1] if text.startswith("-----") else text
+
+
 @dataclass(frozen=True)
 class FakeSecrets:
     """The same name always gives the same, in every run. `given` is what was asked for."""
@@ -80,10 +85,7 @@ class FakeSecrets:
 
     def texts(self) -> Mapping[str, str]:
         """What must never be shown, by what it is: passwords, and the middle line of each key."""
-        return {
-            what: text.splitlines()[1] if text.startswith("-----") else text
-            for what, text in self.given.items()
-        }
+        return {what: _telling(text) for what, text in self.given.items()}
 
 
 def read(text: str) -> ClusterSpec:
@@ -208,6 +210,10 @@ def all_secrets(samples: Mapping[str, list[Resource]]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for shape in (GOLDEN / "shapes").glob("*.yml"):
         found |= {f"{shape.stem} {k}": v for k, v in _world(shape.stem).secrets.texts().items()}
+    for resource in (resource for alike in samples.values() for resource in alike):
+        for name, value in vars(resource).items():
+            if isinstance(value, Secret):
+                found[f"its {name} {resource.address}"] = _telling(value.reveal())
     return found
 
 

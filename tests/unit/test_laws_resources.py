@@ -320,16 +320,17 @@ def test_merged_changes_carry_out_each_change_once(kind: str, samples: Any) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_manifest_remembers_enough_to_look_and_remove(kind: str, samples: Any) -> None:
+    probes: list[str] = []
     for resource in samples.get(kind, []):
         if not resource.observed_in_plan:
             continue
         known = load(dump(Manifest().settled("c", [resource]))).entries[resource.address]
         revived = registry.kinds()[known.kind].revive(known.hosts, known.name, known.recall)
         assert revived.address == resource.address
-        assert not sh_accepts(revived.probe([revived]) + "\n")
+        probes.append(revived.probe([revived]))
         assert isinstance(revived.parse([revived], ""), Mapping)
-        list(revived.removal())
-        repr(revived)
+        assert all(isinstance(step, Step) for step in revived.removal())
+    assert not sh_accepts("\n".join([*probes, ""]))
 
 
 @pytest.mark.parametrize("kind", LOOKED_AT)
@@ -381,5 +382,5 @@ def test_the_search_for_secrets_finds_them_where_they_belong(
             for step in all_steps(resource):
                 stdin += getattr(step, "stdin", b"") + getattr(step, "content", b"")
     used = {what for what, text in all_secrets.items() if text.encode() in stdin}
-    assert {what.partition(" ")[2].split()[0] for what in used} == {"password", "key"}
+    assert {what.partition(" ")[2].split()[0] for what in used} == {"password", "key", "verifier"}
     assert any(what.endswith("password superuser") for what in used)
