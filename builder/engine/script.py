@@ -111,7 +111,9 @@ class Script:
         yield f"M={self.marker} STOP={self.stop_file}; export PGHA_HOST={quoted([self.host])}"
         yield PREAMBLE
         yield f"mkdir -p -m 0755 {STATE}; exec 8>>{STATE}/running"
-        yield "flock -w 900 8 || { echo 'another script of pgha-build still runs here'; exit 1; }"
+        yield "other='another script of pgha-build still runs here'"
+        yield 'flock -n 8 || { printf \'%s why %s\\n\' "$M" "$other"; flock -w 900 8; } || {'
+        yield '  echo "$other"; exit 1; }'
         yield "work() {"
         for number, piece in enumerate(self.pieces):
             yield from _piece(number, piece)
