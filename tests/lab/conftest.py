@@ -98,7 +98,8 @@ class Cluster:
 
     def write(self, spec: Mapping[str, Any]) -> None:
         head = {"name": self.name, "machines": {"provider": "lab"}}
-        self.file.write_text(yaml.safe_dump({**head, **spec}, sort_keys=False))
+        plain = json.loads(json.dumps({**head, **spec}))  # what is shared would become an anchor
+        self.file.write_text(yaml.safe_dump(plain, sort_keys=False))
 
     def spec(self) -> Any:
         return yaml.safe_load(self.file.read_text())
