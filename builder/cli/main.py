@@ -27,8 +27,9 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done or in sync, 1 error, 2 differences, 130 interrupted."""
-    arguments = _parser(argv if argv is not None else sys.argv[1:])
+    arguments = argparse.Namespace()
     try:
+        arguments = _parser(argv if argv is not None else sys.argv[1:])
         return int(arguments.run(arguments))
     except PghaError as error:
         return _complain(error, as_json=getattr(arguments, "json", False))
