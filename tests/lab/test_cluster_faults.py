@@ -54,7 +54,7 @@ def test_apply_killed_and_interrupted_at_random_moments_gets_there(blank: Any) -
     dice = random.Random(seed)  # noqa: S311
     for sent in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGINT):
         with blank.start("apply", "--yes") as process:
-            time.sleep(dice.uniform(0.5, 8))  # the moment is what is being tried
+            time.sleep(dice.uniform(1, 8))  # the moment is what is being tried
             process.send_signal(sent)
             stderr = process.communicate(timeout=200)[1]
         wanted = {signal.SIGKILL: {KILLED}, signal.SIGINT: {130}}[sent]
