@@ -145,7 +145,8 @@ class Role:
     `cluster_resources` once. `openings` are the ports of a host, `promises` its share of the
     outage bounds. `refine` says what can only be said with all hosts in view: changes that replace
     those of the same address, or a PlanError that refuses the plan. `connection` is what a client
-    needs (`primary`, `replica`: libpq URIs).
+    needs (`primary`, `replica`: libpq URIs). `watch` is shell that says in words what a host is
+    now, for a drill to sample: `primary`, `holder` (of the address), `up:NAME` (gets writes).
     """
 
     name: str
@@ -160,3 +161,4 @@ class Role:
     refine: Refine | None = None
     connection: Callable[[ClusterSpec], Mapping[str, str]] | None = None
     status: StatusProbe | None = None
+    watch: Callable[[ClusterSpec, Host], str] | None = None

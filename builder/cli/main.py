@@ -19,6 +19,7 @@ VERBS = {
     "plan": "show what apply would change",
     "apply": "bring the hosts to what cluster.yml says",
     "status": "show the whole cluster at a glance",
+    "drill": "inject a fault under write traffic; report outage and lost writes",
     "up": "make and start the machines, then apply",
     "destroy": "take down what is ours",
     "lab": "local hosts for trying and testing",

@@ -60,6 +60,11 @@ class Timings:
         )
 
     @property
+    def replica_lost(self) -> float:
+        """Until the leader stops waiting for it: its walsender ends, then a loop sees that."""
+        return self.wal_sender_timeout + 2 * self.loop_wait + _PROMOTION_SECONDS
+
+    @property
     def switchover(self) -> float:
         return _PROMOTION_SECONDS + self.balancer_notices + 1.5
 
@@ -118,6 +123,8 @@ def promises(spec: ClusterSpec) -> Iterable[Promise]:
     yield Promise(fault="database host lost", seconds=times.host_lost)
     yield Promise(fault="PostgreSQL crashed", seconds=times.postgresql_crashed)
     yield Promise(fault="switchover", seconds=times.switchover)
+    if len(spec.with_role("patroni")) > 1:
+        yield Promise(fault="replica lost", seconds=times.replica_lost)
 
 
 def _check(spec: ClusterSpec) -> Iterable[Problem]:

@@ -6,7 +6,7 @@ from builder.role import Role
 from roles.haproxy.connection import connection
 from roles.haproxy.desired import resources
 from roles.haproxy.settings import NAME, SECTION, openings
-from roles.haproxy.status import STATUS
+from roles.haproxy.status import STATUS, writes_to
 
 ROLE = Role(
     name=NAME,
@@ -17,4 +17,5 @@ ROLE = Role(
     openings=openings,
     connection=connection,
     status=STATUS,
+    watch=writes_to,
 )

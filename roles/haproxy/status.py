@@ -16,6 +16,15 @@ def _script(spec: ClusterSpec, host: Host) -> str:
     return f"curl -sS -m 3 'http://127.0.0.1:{port}/stats;csv' 2>&1"
 
 
+def writes_to(spec: ClusterSpec, host: Host) -> str:
+    """Prints `up:NAME` for each server that would get a write."""
+    port = spec.sections["haproxy"]["status_port"]
+    return (
+        f"curl -sS -m 1 'http://127.0.0.1:{port}/stats;csv' | awk -F, '$1 == \"primary\" "
+        '&& $2 !~ /^(FRONT|BACK)END$/ && $18 ~ /^UP/ { print "up:" $2 }\''
+    )
+
+
 def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, Any]:
     found = {h.name: _balancer(answers.get(h.name, "")) for h in spec.with_role("haproxy")}
     return {"balancers": found}

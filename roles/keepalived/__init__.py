@@ -5,7 +5,7 @@ from __future__ import annotations
 from builder.role import Role
 from roles.keepalived.desired import resources
 from roles.keepalived.settings import NAME, SECTION, openings, promises
-from roles.keepalived.status import STATUS
+from roles.keepalived.status import STATUS, holds
 
 ROLE = Role(
     name=NAME,
@@ -16,4 +16,5 @@ ROLE = Role(
     openings=openings,
     promises=promises,
     status=STATUS,
+    watch=holds,
 )

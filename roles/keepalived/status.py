@@ -15,6 +15,12 @@ def _script(spec: ClusterSpec, host: Host) -> str:
     return f"ip -o -4 address show to {address}/32; systemctl is-active keepalived"
 
 
+def holds(spec: ClusterSpec, host: Host) -> str:
+    """Prints `holder` where the address is."""
+    address = spec.sections[NAME]["virtual_ip"].split("/")[0]
+    return f"ip -o -4 address show to {address}/32 | grep -q inet && echo holder"
+
+
 def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, Any]:
     address = spec.sections[NAME]["virtual_ip"]
     hosts = [host.name for host in spec.with_role(NAME)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from builder.role import Role
 from roles._failover import SECTION as FAILOVER
 from roles._failover import promises
+from roles.patroni.ask import leads
 from roles.patroni.contents import contents
 from roles.patroni.desired import resources
 from roles.patroni.running import follow_through
@@ -22,4 +23,5 @@ ROLE = Role(
     promises=promises,
     refine=follow_through,
     status=STATUS,
+    watch=leads,
 )

@@ -30,11 +30,16 @@ def complete(spec: ClusterSpec) -> str:
     return f"{_CTL} list -f json 2>/dev/null | python3 -c {quoted([_COUNT])} {count}"
 
 
-def answers(spec: ClusterSpec, host: Host, path: str) -> str:
+def answers(spec: ClusterSpec, host: Host, path: str, seconds: int = 3) -> str:
     """Patroni's own answer at `path` is 200."""
     url = f"https://{host.address}:{spec.sections['patroni']['rest_port']}{path}"
-    ask = f"curl -s -m 3 --cacert {TLS}/ca.crt -o /dev/null -w '%{{http_code}}' {url}"
+    ask = f"curl -s -m {seconds} --cacert {TLS}/ca.crt -o /dev/null -w '%{{http_code}}' {url}"
     return f'[ "$({ask})" = 200 ]'
+
+
+def leads(spec: ClusterSpec, host: Host) -> str:
+    """Prints `primary` where Patroni would have this host written to, as HAProxy asks it."""
+    return f"{answers(spec, host, '/primary', seconds=1)} && echo primary"
 
 
 def turn(spec: ClusterSpec, host: Host) -> str:

@@ -1,0 +1,199 @@
+"""`pgha-build drill`: one fault at a time under write traffic, and what it cost."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from builder import registry
+from builder.cli.output import ProgressLines, confirmed, show_json
+from builder.cli.status import status
+from builder.connection_files import write_connection_files
+from builder.drill.faults import FAULTS, Fault
+from builder.drill.run import Ground, drill, obstacle
+from builder.drill.verdict import Result
+from builder.errors import PghaError
+from builder.workspace import Workspace
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="drills, in this order")
+    parser.add_argument("--list", action="store_true", help="say which drills there are")
+    parser.add_argument("--all", action="store_true", help="all that are possible here")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="for a program")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="also write an HTML page")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.list:
+        return _list(arguments)
+    workspace = Workspace.open(arguments.file)
+    chosen = _chosen(arguments)
+    ground = _ground(workspace)
+    possible = _possible(ground, chosen, forgiving=arguments.all)
+    if not arguments.yes and not _agreed(workspace.spec.name, possible):
+        print("Nothing was done.", file=sys.stderr)
+        return 1
+    results = _drilled(ground, possible)
+    return _told(workspace.spec.name, results, arguments, complete=len(results) == len(possible))
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        show_json({"drills": [{"name": f.name, "doc": f.doc} for f in FAULTS.values()]})
+        return 0
+    width = max(map(len, FAULTS))
+    for fault in FAULTS.values():
+        print(f"{fault.name:<{width}}  {fault.doc}")
+    return 0
+
+
+def _chosen(arguments: argparse.Namespace) -> Sequence[Fault]:
+    unknown = [name for name in arguments.names if name not in FAULTS]
+    if unknown:
+        raise PghaError(f"there is no drill {', '.join(unknown)}", do="See pgha-build drill --list")
+    if arguments.all:
+        return tuple(FAULTS.values())
+    if not arguments.names:
+        raise PghaError("no drill was named", do="pgha-build drill --list | NAME… | --all")
+    return [FAULTS[name] for name in arguments.names]
+
+
+def _ground(workspace: Workspace) -> Ground:
+    uris = workspace.connection_strings()
+    if not uris:
+        raise PghaError(
+            "there is nobody to write as",
+            why="Clients of the drill are the first user of postgresql.users.",
+            do="Add one to cluster.yml, and apply.",
+        )
+    write_connection_files(workspace)
+
+    def look() -> Mapping[str, Any]:
+        with workspace.connected() as connections:
+            return status(workspace, connections)
+
+    def differences() -> Sequence[str]:
+        with workspace.connected() as connections:
+            plan = workspace.plan(connections, workspace.look(connections))
+        wrong = [change.address for change in plan.pending]
+        return wrong or ([] if plan.exit_code == 0 else ["the plan is incomplete"])
+
+    return Ground(
+        spec=workspace.spec,
+        roles=registry.roles(),
+        provider=workspace.provider,
+        uris=uris,
+        status=look,
+        differences=differences,
+        tell=ProgressLines(),
+    )
+
+
+def _possible(ground: Ground, chosen: Sequence[Fault], *, forgiving: bool) -> Sequence[Fault]:
+    """Of a healthy cluster with an empty plan; what cannot be done is said, or refused."""
+    who = ground.healthy_scene()
+    reasons = {f.name: obstacle(f, who, ground.provider) for f in chosen}
+    for name, reason in reasons.items():
+        if reason:
+            print(f"{name}: not possible here: {reason}.", file=sys.stderr)
+    possible = [f for f in chosen if not reasons[f.name]]
+    if not possible or (len(possible) < len(chosen) and not forgiving):
+        raise PghaError("nothing was done: not everything that was asked for is possible here")
+    wrong = ground.differences()
+    if wrong:
+        raise PghaError(
+            f"{ground.spec.name} is not what cluster.yml says: {', '.join(wrong[:5])}",
+            why="A drill proves something of the cluster that the file describes.",
+            do="pgha-build plan, and apply.",
+        )
+    return possible
+
+
+def _agreed(name: str, possible: Sequence[Fault]) -> bool:
+    print(f"This harms {name} on purpose, one fault after another:", file=sys.stderr)
+    for fault in possible:
+        print(f"  {fault.name}: {fault.doc}", file=sys.stderr)
+    minutes = sum(f.hold_seconds + 45 for f in possible) / 60
+    question = (
+        f"Each is healed before the next; all together take about {minutes:.0f} minutes.\n"
+        "Clients of this cluster lose their connections, and wait, as they would in earnest."
+    )
+    return confirmed(question, expected=name)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _drilled(ground: Ground, possible: Sequence[Fault]) -> Sequence[Result]:
+    """Until the first that leaves the cluster unhealthy."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    with suppress(AttributeError):
+        signal.signal(signal.SIGHUP, _interrupt)
+    results: list[Result] = []
+    for fault in possible:
+        ground.tell("", f"── {fault.name} ──")
+        try:
+            results.append(drill(ground, fault))
+        except PghaError as error:
+            ground.tell("", str(error))
+            break
+        ground.tell("", _line(results[-1]))
+    return results
+
+
+def _line(result: Result) -> str:
+    failed = [f"{c.name}: {c.measured}" for c in result.checks if not c.passed]
+    return f"{result.fault.name}: {'passed' if result.passed else 'FAILED: ' + '; '.join(failed)}"
+
+
+def _told(
+    name: str, results: Sequence[Result], arguments: argparse.Namespace, *, complete: bool
+) -> int:
+    if arguments.report:
+        from builder.drill.report import page
+
+        arguments.report.write_text(page(name, results))
+    passed = complete and all(result.passed for result in results)
+    if arguments.json:
+        show_json({"cluster": name, "passed": passed, "drills": [r.document() for r in results]})
+    else:
+        print("\n".join(_table(results)))
+    return 0 if passed else 1
+
+
+_HEAD = ("drill", "on", "no writes", "bound", "connect", "no reads", "lost", "whole", "verdict")
+
+
+def _table(results: Sequence[Result]) -> Iterator[str]:
+    rows = [_HEAD, *(_row(result) for result in results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    for row in rows:
+        yield "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+    for result in results:
+        for check in result.checks:
+            if not check.passed:
+                yield f"✗ {result.fault.name}: {check.name}: {check.measured} ({check.bound})"
+
+
+def _row(result: Result) -> Sequence[str]:
+    said = result.document()
+    bound, whole = said["write_bound_seconds"], said["recovery_seconds"]
+    return (
+        result.fault.name,
+        ", ".join(result.targets),
+        f"{said['write_outage_seconds']:.1f} s",
+        "-" if bound is None else f"{bound:g} s",
+        f"{said['connect_outage_seconds']:.1f} s",
+        f"{said['read_outage_seconds']:.1f} s",
+        f"{len(said['writes_lost'])} of {said['writes_acknowledged']}",
+        "NO" if whole is None else f"{whole:g} s",
+        "passed" if result.passed else "FAILED",
+    )

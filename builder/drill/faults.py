@@ -1,0 +1,313 @@
+"""The faults, as data: what is done to whom, what must hold, and where the bound comes from. Pure.
+
+References are rows of the table in the docs (R1 …). Bounds are promises of the cluster's roles, by
+name, which follow from `failover.preset`; or seconds where no timing is involved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from builder.drill import steps
+from builder.drill.health import Scene
+from builder.drill.steps import Freeze, PowerOff, Script, Step
+from builder.resources.sql import Server
+
+HOST_LOST = "database host lost"
+CRASHED = "PostgreSQL crashed"
+REPLICA_LOST = "replica lost"
+SWITCHOVER = "switchover"
+BALANCER_LOST = "balancer lost"
+BALANCER_HUNG = "balancer hung"
+POSTGRESQL_HUNG = "PostgreSQL hung"
+NO_PAUSE = 1.0  # seconds: what a busy machine itself may take
+ETCD_MEMBER = 2.0
+
+Bound = str | float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One drill. `writes` and `reads` bound the outage; None: not promised, only measured.
+
+    `hold_seconds` is how long the fault stays before it is healed. `obstacle` says why this is no
+    drill here. `two_holders`: the address may have two until healed. `failovers`: at most so many.
+    """
+
+    name: str
+    doc: str
+    reference: str
+    steps: Callable[[Scene], Sequence[Step]]
+    writes: Bound | None
+    reads: Bound | None = None
+    hold_seconds: float = 15
+    obstacle: Callable[[Scene], str] = lambda _: ""
+    two_holders: bool = False
+    failovers: int = 0
+
+
+# ── who ─────────────────────────────────────────────────────────────────────────────────────────
+def _needs_replica(scene: Scene) -> str:
+    return "" if scene.replicas else "there is no replica"
+
+
+def _needs_balancers(scene: Scene) -> str:
+    return "" if scene.holder and len(scene.balancers) > 1 else "there is no second balancer"
+
+
+def _needs_etcd(scene: Scene) -> str:
+    return "" if len(scene.etcd) > 2 else "etcd has fewer than three members"
+
+
+def _needs_own_etcd(scene: Scene) -> str:
+    shared = [h for h in scene.etcd if len(scene.spec.hosts[h].roles) > 1]
+    return _needs_etcd(scene) or (f"etcd shares {', '.join(shared)}" if shared else "")
+
+
+def _others(scene: Scene, hosts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(scene.address(h) for h in hosts if h != scene.leader)
+
+
+def _majority(scene: Scene) -> Sequence[str]:
+    return scene.etcd[: len(scene.etcd) // 2 + 1]
+
+
+def _follower(scene: Scene) -> str:
+    return next(host for host in scene.etcd if host != scene.etcd_leader)
+
+
+# ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────
+def _psql(scene: Scene) -> str:
+    return Server(port=scene.spec.sections["postgresql"]["port"]).psql()
+
+
+_POSTMASTER = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)"
+_BACKEND = (
+    "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    " AND application_name = 'pgha-drill' AND pid <> pg_backend_pid() LIMIT 1"
+)
+
+
+def _signal(select: str, name: str, undo: str = "") -> Callable[[Scene], Sequence[Script]]:
+    return lambda s: [steps.signal_postgresql(s.leader, _psql(s), select, name, undo)]
+
+
+def _switchover(scene: Scene) -> Sequence[Script]:
+    command = "patronictl -c /etc/patroni/config.yml switchover"
+    return [Script(host=scene.leader, do=f"{command} --leader {scene.leader} --force")]
+
+
+_ALL = (
+    Fault(
+        name="switchover",
+        failovers=1,
+        doc="The leader is moved on purpose.",
+        reference="planned",
+        steps=_switchover,
+        writes=SWITCHOVER,
+        obstacle=_needs_replica,
+    ),
+    Fault(
+        name="postgres-kill",
+        failovers=1,
+        doc="The leader's postmaster is killed.",
+        reference="R1",
+        steps=_signal(_POSTMASTER, "KILL"),
+        writes=CRASHED,
+        obstacle=_needs_replica,
+    ),
+    Fault(
+        name="backend-kill",
+        doc="One session's process on the leader is killed; PostgreSQL restarts all of them.",
+        reference="R2",
+        steps=_signal(_BACKEND, "KILL"),
+        writes=5.0,
+    ),
+    Fault(
+        name="postmaster-stop",
+        failovers=1,
+        doc="The leader's postmaster hangs (SIGSTOP): open sessions work, new ones do not.",
+        reference="R6",
+        steps=_signal(_POSTMASTER, "STOP", 'kill -CONT "$pid" 2>/dev/null || true'),
+        writes=POSTGRESQL_HUNG,
+        hold_seconds=45,
+        obstacle=_needs_replica,
+    ),
+    Fault(
+        name="patroni-kill",
+        doc="Patroni is killed on the leader; PostgreSQL goes on.",
+        reference="R3",
+        steps=lambda s: [steps.kill_main(s.leader, "patroni.service")],
+        writes=NO_PAUSE,
+    ),
+    Fault(
+        name="patroni-stop",
+        failovers=1,
+        doc="Patroni hangs on the leader (SIGSTOP) for a minute.",
+        reference="R5",
+        steps=lambda s: [steps.stop_main(s.leader, "patroni.service")],
+        writes=HOST_LOST,
+        hold_seconds=60,
+        obstacle=_needs_replica,
+    ),
+    # ── hosts ───────────────────────────────────────────────────────────────────────────────────
+    Fault(
+        name="host-power-off",
+        failovers=1,
+        doc="The leader's power is cut.",
+        reference="R8",
+        steps=lambda s: [PowerOff(host=s.leader)],
+        writes=HOST_LOST,
+        hold_seconds=40,
+        obstacle=_needs_replica,
+    ),
+    Fault(
+        name="replica-power-off",
+        doc="A replica's power is cut.",
+        reference="R9",
+        steps=lambda s: [PowerOff(host=s.replicas[0])],
+        writes=REPLICA_LOST,
+        hold_seconds=30,
+        obstacle=_needs_replica,
+    ),
+    Fault(
+        name="freeze-leader",
+        failovers=1,
+        doc="The leader's host hangs for a minute, and then goes on as if nothing had been.",
+        reference="R7",
+        steps=lambda s: [Freeze(host=s.leader)],
+        writes=HOST_LOST,
+        hold_seconds=60,
+        obstacle=_needs_replica,
+    ),
+    # ── links ───────────────────────────────────────────────────────────────────────────────────
+    Fault(
+        name="leader-isolated",
+        failovers=1,
+        doc="The leader is cut off from everything.",
+        reference="R21",
+        steps=lambda s: [steps.cut_from_all(s.leader)],
+        writes=HOST_LOST,
+        hold_seconds=45,
+        obstacle=_needs_replica,
+    ),
+    Fault(
+        name="leader-cut-from-etcd",
+        doc="The leader is cut off from etcd only.",
+        reference="R20",
+        steps=lambda s: [steps.cut_from(s.leader, _others(s, s.etcd))],
+        writes=NO_PAUSE,
+        reads=NO_PAUSE,
+        hold_seconds=45,
+        obstacle=_needs_own_etcd,
+    ),
+    Fault(
+        name="leader-cut-from-replica",
+        doc="The leader is cut off from its replicas only.",
+        reference="R23",
+        steps=lambda s: [steps.cut_from(s.leader, _others(s, s.replicas))],
+        writes=REPLICA_LOST,
+        hold_seconds=30,
+        obstacle=_needs_replica,
+    ),
+    Fault(
+        name="loss-20-percent",
+        failovers=1,
+        doc="A fifth of the packets between the leader and etcd is lost, both ways.",
+        reference="R25",
+        steps=lambda s: [steps.lossy(s.leader, _others(s, s.etcd), 20)],
+        writes=NO_PAUSE,
+        hold_seconds=60,
+        obstacle=_needs_own_etcd,
+    ),
+    # ── etcd ────────────────────────────────────────────────────────────────────────────────────
+    Fault(
+        name="etcd-member-off",
+        doc="A member of etcd that does not lead it loses its power.",
+        reference="R16",
+        steps=lambda s: [PowerOff(host=_follower(s))],
+        writes=NO_PAUSE,
+        reads=NO_PAUSE,
+        obstacle=_needs_own_etcd,
+    ),
+    Fault(
+        name="etcd-leader-off",
+        doc="The leader of etcd loses its power.",
+        reference="R16",
+        steps=lambda s: [PowerOff(host=s.etcd_leader)],
+        writes=ETCD_MEMBER,
+        reads=ETCD_MEMBER,
+        obstacle=_needs_own_etcd,
+    ),
+    Fault(
+        name="etcd-majority-off",
+        doc="Most of etcd loses its power.",
+        reference="R17",
+        steps=lambda s: [PowerOff(host=host) for host in _majority(s)],
+        writes=NO_PAUSE,
+        reads=NO_PAUSE,
+        hold_seconds=60,
+        obstacle=_needs_own_etcd,
+    ),
+    # ── balancers ───────────────────────────────────────────────────────────────────────────────
+    Fault(
+        name="balancer-power-off",
+        doc="The balancer that holds the address loses its power.",
+        reference="R12",
+        steps=lambda s: [PowerOff(host=s.holder)],
+        writes=BALANCER_LOST,
+        reads=BALANCER_LOST,
+        obstacle=_needs_balancers,
+    ),
+    Fault(
+        name="haproxy-kill",
+        doc="HAProxy is killed on the holder of the address.",
+        reference="R13",
+        steps=lambda s: [steps.kill_unit(s.holder, "haproxy.service")],
+        writes=BALANCER_HUNG,
+        reads=BALANCER_HUNG,
+        obstacle=_needs_balancers,
+    ),
+    Fault(
+        name="haproxy-stop",
+        doc="HAProxy hangs on the holder of the address (SIGSTOP).",
+        reference="R13",
+        steps=lambda s: [steps.stop_unit(s.holder, "haproxy.service")],
+        writes=BALANCER_HUNG,
+        reads=BALANCER_HUNG,
+        hold_seconds=20,
+        obstacle=_needs_balancers,
+    ),
+    Fault(
+        name="keepalived-kill",
+        doc="Keepalived is killed on the holder of the address.",
+        reference="R14",
+        steps=lambda s: [steps.kill_unit(s.holder, "keepalived.service")],
+        writes=BALANCER_LOST,
+        reads=BALANCER_LOST,
+        obstacle=_needs_balancers,
+    ),
+    Fault(
+        name="keepalived-stop",
+        doc="Keepalived hangs on the holder (SIGSTOP), and leaves the address where it is.",
+        reference="R14",
+        steps=lambda s: [steps.stop_unit(s.holder, "keepalived.service")],
+        writes=BALANCER_LOST,
+        reads=BALANCER_LOST,
+        hold_seconds=30,
+        obstacle=_needs_balancers,
+    ),
+    Fault(
+        name="vrrp-cut",
+        doc="The balancers do not hear each other, so both hold the address until it is healed.",
+        reference="R15",
+        steps=lambda s: [steps.cut_vrrp(s.holder)],
+        writes=BALANCER_LOST,
+        reads=BALANCER_LOST,
+        obstacle=_needs_balancers,
+        two_holders=True,
+    ),
+)
+
+FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _ALL}

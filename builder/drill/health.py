@@ -1,0 +1,99 @@
+"""Is the cluster whole? And who is who in it. Pure, over the JSON of `pgha-build status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from builder.spec.model import ClusterSpec
+
+
+def ailments(spec: ClusterSpec, status: Mapping[str, Any]) -> list[str]:
+    """What is wrong, for a person; nothing where the cluster is whole."""
+    return [
+        *(f"{host}: {why}" for host, why in status["unreachable"].items()),
+        *_etcd(status.get("etcd")),
+        *_patroni(spec, status.get("patroni")),
+        *_haproxy(status.get("haproxy"), status.get("patroni")),
+        *_keepalived(status.get("keepalived")),
+    ]
+
+
+def _etcd(etcd: Mapping[str, Any] | None) -> Iterator[str]:
+    for name, member in (etcd or {"members": {}})["members"].items():
+        if not member["healthy"]:
+            yield f"{name}: etcd is not healthy"
+
+
+def _patroni(spec: ClusterSpec, patroni: Mapping[str, Any] | None) -> Iterator[str]:
+    if patroni is None:
+        yield "no host carries PostgreSQL"
+        return
+    members: Mapping[str, Any] = patroni["members"]
+    if not patroni["leader"]:
+        yield "PostgreSQL has no leader"
+    if patroni["paused"]:
+        yield "Patroni is paused"
+    for name, member in members.items():
+        wanted = "running" if name == patroni["leader"] else "streaming"
+        if member["state"] != wanted or not member["answers"]:
+            yield f"{name}: PostgreSQL is {member['state'] or 'silent'}, not {wanted}"
+    if len({member["timeline"] for member in members.values()}) > 1:
+        yield "the members are on several timelines"
+    if spec.sections["failover"]["synchronous"] and len(members) > 1:
+        standbys = [m for m in members.values() if m["role"] in {"sync_standby", "quorum_standby"}]
+        if not standbys:
+            yield "no replica is synchronous yet"
+
+
+def _haproxy(haproxy: Mapping[str, Any] | None, patroni: Mapping[str, Any] | None) -> Iterator[str]:
+    for name, balancer in (haproxy or {"balancers": {}})["balancers"].items():
+        if not balancer["answers"]:
+            yield f"{name}: HAProxy does not answer"
+        elif patroni and balancer["primary"] != [patroni["leader"]]:
+            yield f"{name}: HAProxy writes to {', '.join(balancer['primary']) or 'nobody'}"
+        elif patroni and len(balancer["replica"]) != len(patroni["members"]) - 1:
+            yield f"{name}: HAProxy reads from {', '.join(balancer['replica']) or 'nobody'}"
+
+
+def _keepalived(keepalived: Mapping[str, Any] | None) -> Iterator[str]:
+    if keepalived is None:
+        return
+    if len(keepalived["holders"]) != 1:
+        yield f"the virtual IP is held by {', '.join(keepalived['holders']) or 'nobody'}"
+    for host in keepalived["hosts"]:
+        if host not in keepalived["running"]:
+            yield f"{host}: keepalived does not run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Who is who at the moment of the fault; names of hosts."""
+
+    spec: ClusterSpec
+    leader: str
+    replicas: tuple[str, ...]
+    holder: str
+    balancers: tuple[str, ...]
+    etcd_leader: str
+    etcd: tuple[str, ...]
+
+    def address(self, host: str) -> str:
+        return self.spec.hosts[host].address
+
+
+def scene(spec: ClusterSpec, status: Mapping[str, Any]) -> Scene:
+    """Of a healthy cluster."""
+    patroni, etcd = status["patroni"], status["etcd"]
+    holders = status.get("keepalived", {}).get("holders", [])
+    balancers = tuple(status.get("haproxy", {}).get("balancers", {}))
+    return Scene(
+        spec=spec,
+        leader=patroni["leader"],
+        replicas=tuple(name for name in patroni["members"] if name != patroni["leader"]),
+        holder=holders[0] if holders else "",
+        balancers=balancers,
+        etcd_leader=next((name for name, m in etcd["members"].items() if m["leader"]), ""),
+        etcd=tuple(etcd["members"]),
+    )

@@ -1,0 +1,78 @@
+"""What happened during one drill, as values. Pure.
+
+All times are seconds of the controller's monotonic clock; `begin` and `end` bound the moment at
+which something became true, because the host's own clock is not to be relied on.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+
+class Kind(enum.StrEnum):
+    WRITE = "write"
+    READ = "read"
+
+
+class Outcome(enum.StrEnum):
+    """UNKNOWN: sent, and never answered, so it may or may not be there."""
+
+    ACK = "ack"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One statement of a client, or its failure to connect (`number` 0).
+
+    `fresh` clients open a connection per statement; the others keep theirs, as a pool does.
+    `member` and `timeline` are what the server that acknowledged said of itself.
+    """
+
+    kind: Kind
+    begin: float
+    end: float
+    outcome: Outcome
+    number: int = 0
+    fresh: bool = False
+    member: str = ""
+    timeline: int = 0
+    said: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What a host said of itself: `primary`, `holder`, `up:NAME` (a server HAProxy writes to)."""
+
+    at: float
+    host: str
+    words: frozenset[str] = frozenset()
+
+
+class Moment(enum.StrEnum):
+    INJECTED = "fault"
+    HEALED = "healed"
+    HEALTHY = "healthy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """One drill. `stored` are the numbers found in the table at the end (None: not read)."""
+
+    begin: float
+    end: float
+    attempts: tuple[Attempt, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    marks: Mapping[Moment, float] = field(default_factory=dict)
+    stored: frozenset[int] | None = None
+
+    def acknowledged(self, kind: Kind, *, fresh: bool = False) -> Iterator[Attempt]:
+        """`fresh`: only those whose connection was new."""
+        return (
+            a
+            for a in self.attempts
+            if a.kind is kind and a.outcome is Outcome.ACK and (a.fresh or not fresh)
+        )

@@ -1,0 +1,113 @@
+"""Asks every host several times a second what it is, over one connection each that outlives little.
+
+A host that falls silent is dropped and reached anew: what it says late, it does not say at all.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from builder.drill.history import Sample
+from builder.errors import PghaError
+from builder.role import Role
+from builder.spec.model import ClusterSpec
+from builder.transport.base import Endpoint
+
+INTERVAL_SECONDS = 0.25
+SILENCE_SECONDS = 3.0
+_LIFE_SECONDS = 900
+
+
+def scripts(spec: ClusterSpec, roles: Mapping[str, Role]) -> Mapping[str, str]:
+    """What to ask of each host: nothing of those that no role watches. Pure."""
+    fragments = {
+        host.name: [roles[n].watch(spec, host) for n in host.roles if roles[n].watch]  # type: ignore[misc]
+        for host in spec.hosts.values()
+    }
+    return {name: _loop(found) for name, found in fragments.items() if found}
+
+
+def _loop(fragments: Sequence[str]) -> str:
+    """A line per look: how long it took on the host's own clock, and the words."""
+    asked = "\n".join(f"{{ {fragment}\n}}" for fragment in fragments)
+    return (
+        "while :; do\n"
+        "read -r begin _ </proc/uptime\n"
+        f"words=$({{ {asked}\n}} 2>/dev/null | tr '\\n' ' ')\n"
+        "read -r end _ </proc/uptime\n"
+        f'echo "$begin $end $words" || exit 0\nsleep {INTERVAL_SECONDS}\ndone'
+    )
+
+
+def parse(host: str, line: str, at: float) -> Sample | None:
+    """None for a look that took too long to say anything of one moment. Pure."""
+    begin, end, *words = line.split()
+    if float(end) - float(begin) > SILENCE_SECONDS:
+        return None
+    return Sample(at=at, host=host, words=frozenset(words))
+
+
+class Sampler:
+    """One host's samples, in a thread, until told to stop."""
+
+    def __init__(self, endpoint: Endpoint, script: str, tell: Callable[[Sample], None]) -> None:
+        self._endpoint, self._script, self._tell = endpoint, script, tell
+        self._stop = threading.Event()
+        self._heard = time.monotonic()
+        self._connection: object | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._watch = threading.Thread(target=self._drop_silent, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._watch.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._close()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        from builder.transport.ssh import connect
+
+        while not self._stop.is_set():
+            try:
+                with connect(self._endpoint, timeout_seconds=SILENCE_SECONDS) as connection:
+                    self._connection, self._heard = connection, time.monotonic()
+                    connection.run(self._script, timeout_seconds=_LIFE_SECONDS, on_line=self._line)
+            except (PghaError, OSError):
+                self._stop.wait(INTERVAL_SECONDS)  # it is down; the silence is the sample
+
+    def _line(self, line: str) -> None:
+        self._heard = time.monotonic()
+        sample = parse(self._endpoint.host, line, self._heard)
+        if sample and not self._stop.is_set():
+            self._tell(sample)
+
+    def _drop_silent(self) -> None:
+        while not self._stop.wait(INTERVAL_SECONDS):
+            if time.monotonic() - self._heard > SILENCE_SECONDS:
+                self._close()
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def sampling(
+    endpoints: Mapping[str, Endpoint], wanted: Mapping[str, str], tell: Callable[[Sample], None]
+) -> Iterator[None]:
+    """Sample all hosts while the block runs."""
+    samplers = [Sampler(endpoints[host], script, tell) for host, script in wanted.items()]
+    for sampler in samplers:
+        sampler.start()
+    try:
+        yield
+    finally:
+        for sampler in samplers:
+            sampler.stop()

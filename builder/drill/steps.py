@@ -1,0 +1,156 @@
+"""What a fault does to a host, and how it is undone: values, and the shell that carries them out.
+
+Every script leaves its undoing on the host and has systemd carry it out after some minutes, so a
+fault ends even when the controller's power does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from builder.resources.base import quoted
+
+STATE = "/run/pgha-drill"
+UNIT = "pgha-drill-undo"
+LAST_RESORT_SECONDS = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """Shell on a host. `undo` may use what `do` put into shell variables named in `keeps`."""
+
+    host: str
+    do: str
+    undo: str = ""
+    keeps: tuple[str, ...] = ()
+    seconds: float = 30
+
+    def text(self) -> str:
+        if not self.undo:
+            return f"set -eu\n{self.do}\n"
+        before, _, harm = self.do.rpartition("\n")
+        keeps = "".join(f'printf "{name}=%s\\n" "${name}"; ' for name in self.keeps)
+        return (
+            f"set -eu\n{before}\n"
+            f"mkdir -p -m 0700 {STATE}\n"
+            f"{{ {keeps}cat <<'PGHA_UNDO'\n{self.undo}\nPGHA_UNDO\n}} >{STATE}/undo\n"
+            f"systemd-run --quiet --collect --unit={UNIT} --on-active={LAST_RESORT_SECONDS} "
+            f"sh {STATE}/undo\n{harm}\n"
+        )
+
+    def undo_text(self) -> str:
+        """Safe to run twice, and on a host that has rebooted since."""
+        return (
+            f"[ -e {STATE}/undo ] || exit 0\nsh {STATE}/undo || exit 1\nrm -rf {STATE}\n"
+            f"systemctl stop {UNIT}.timer 2>/dev/null || true\n"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerOff:
+    """The host's power is cut, and comes back. Needs a provider with power."""
+
+    host: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freeze:
+    """The host hangs, and goes on. Needs a provider that can."""
+
+    host: str
+
+
+Step = Script | PowerOff | Freeze
+
+_NEEDS = {PowerOff: ("kill", "start"), Freeze: ("freeze", "thaw")}
+
+
+def lacks(step: Step, provider: object) -> str:
+    """What the provider of machines cannot do; empty where it can."""
+    missing = [name for name in _NEEDS.get(type(step), ()) if not hasattr(provider, name)]
+    if not missing:
+        return ""
+    return f"these machines cannot be made to {' or '.join(missing)} from here"
+
+
+# ── processes ───────────────────────────────────────────────────────────────────────────────────
+def main_pid(unit: str) -> str:
+    return f'pid=$(systemctl show -P MainPID {unit})\n[ "$pid" -gt 1 ]'
+
+
+def kill_main(host: str, unit: str) -> Script:
+    return Script(host=host, do=f'{main_pid(unit)}\nkill -KILL "$pid"')
+
+
+def stop_main(host: str, unit: str) -> Script:
+    """SIGSTOP: it is there, and does nothing."""
+    return Script(
+        host=host,
+        do=f'{main_pid(unit)}\nkill -STOP "$pid"',
+        undo='kill -CONT "$pid" 2>/dev/null || true',
+        keeps=("pid",),
+    )
+
+
+def kill_unit(host: str, unit: str) -> Script:
+    """All processes of a unit at once."""
+    return Script(host=host, do=f"systemctl kill -s KILL {unit}")
+
+
+def stop_unit(host: str, unit: str) -> Script:
+    return Script(
+        host=host,
+        do=f"true\nsystemctl kill -s STOP {unit}",
+        undo=f"systemctl kill -s CONT {unit} || true",
+    )
+
+
+# ── links ───────────────────────────────────────────────────────────────────────────────────────
+TABLE = "inet pgha_drill"
+
+
+def _filtered(host: str, incoming: str, outgoing: str) -> Script:
+    """SSH, loopback and what is already answered to us stay: the drill must be able to heal."""
+    table = (
+        f"table {TABLE} {{\n"
+        " chain incoming { type filter hook input priority -300;\n"
+        f"  iif lo accept; tcp dport $port accept; {incoming}\n }}\n"
+        " chain outgoing { type filter hook output priority -300;\n"
+        f"  oif lo accept; tcp sport $port accept; {outgoing}\n }}\n}}"
+    )
+    # sshd's own port, as the session through which this runs knows it
+    port = "port=${SSH_CONNECTION:-22}; port=${port##* }"
+    return Script(
+        host=host,
+        do=f'{port}\nrules=$(cat <<PGHA_NFT\n{table}\nPGHA_NFT\n)\necho "$rules" | nft -f -',
+        undo=f"nft delete table {TABLE} 2>/dev/null || true",
+    )
+
+
+def cut_from_all(host: str) -> Script:
+    return _filtered(host, "drop", "drop")
+
+
+def cut_from(host: str, addresses: tuple[str, ...]) -> Script:
+    peers = ", ".join(addresses)
+    return _filtered(host, f"ip saddr {{ {peers} }} drop", f"ip daddr {{ {peers} }} drop")
+
+
+def lossy(host: str, addresses: tuple[str, ...], percent: int) -> Script:
+    peers, luck = ", ".join(addresses), f"numgen random mod 100 < {percent} drop"
+    return _filtered(host, f"ip saddr {{ {peers} }} {luck}", f"ip daddr {{ {peers} }} {luck}")
+
+
+def cut_vrrp(host: str) -> Script:
+    return _filtered(host, "meta l4proto vrrp drop", "meta l4proto vrrp drop")
+
+
+# ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────
+def signal_postgresql(host: str, psql: str, select: str, name: str, undo: str = "") -> Script:
+    """Send a signal to the process that the statement `select` names."""
+    return Script(
+        host=host,
+        do=f'pid=$(echo {quoted([select])} | {psql})\n[ "$pid" -gt 1 ]\nkill -{name} $pid',
+        undo=undo,
+        keeps=("pid",) if undo else (),
+    )

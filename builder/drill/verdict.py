@@ -1,0 +1,167 @@
+"""Measured against promised: each thing that must hold, with its bound. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from builder.drill.faults import Bound, Fault
+from builder.drill.history import History, Kind, Moment
+from builder.drill.judge import (
+    HOLDER_SECONDS,
+    TOLERANCE_SECONDS,
+    Figures,
+    figures,
+    longest_gap,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that must hold; `bound` None: measured, not promised."""
+
+    name: str
+    measured: str
+    bound: str
+    passed: bool
+    promised: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One drill, judged. `ailments` and `differences`: what was still wrong at the end."""
+
+    fault: Fault
+    targets: tuple[str, ...]
+    history: History
+    figures: Figures
+    checks: tuple[Check, ...]
+    ailments: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+    write_bound: float | None = None
+    at: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    def document(self) -> Mapping[str, Any]:
+        """The JSON of one drill: an interface."""
+        found = self.figures
+        return {
+            "name": self.fault.name,
+            "reference": self.fault.reference,
+            "doc": self.fault.doc,
+            "at": self.at,
+            "targets": list(self.targets),
+            "passed": self.passed,
+            "checks": [vars(check) for check in self.checks],
+            "writes_acknowledged": found.acknowledged,
+            "writes_unknown": found.unknown,
+            "writes_failed": found.errors,
+            "writes_lost": list(found.lost),
+            "write_outage_seconds": round(found.write_outage, 2),
+            "write_bound_seconds": self.write_bound,
+            "connect_outage_seconds": round(found.connect_outage, 2),
+            "read_outage_seconds": round(found.read_outage, 2),
+            "longest_statement_seconds": round(found.longest_statement, 2),
+            "recovery_seconds": recovery(self.history),
+            "timelines": list(found.timelines),
+            "ailments": list(self.ailments),
+            "differences": list(self.differences),
+        }
+
+
+def recovery(history: History) -> float | None:
+    """From the healing on until all was whole."""
+    healed, healthy = (history.marks.get(m) for m in (Moment.HEALED, Moment.HEALTHY))
+    return None if healed is None or healthy is None else round(healthy - healed, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What a fault is judged with, beside its history."""
+
+    fault: Fault
+    promises: Mapping[str, float]
+    has_address: bool
+    ailments: Sequence[str] = ()
+    differences: Sequence[str] = field(default=())
+
+    def seconds(self, bound: Bound | None) -> float | None:
+        return self.promises.get(bound) if isinstance(bound, str) else bound
+
+
+def judged(case: Case, history: History) -> tuple[Figures, tuple[Check, ...]]:
+    healed = history.marks.get(Moment.HEALED) if case.fault.two_holders else None
+    found = figures(history, holder_from=healed)
+    return found, (*_safety(found, case), *_outages(found, case), *_end(case, history))
+
+
+def _safety(found: Figures, case: Case) -> Iterator[Check]:
+    lost = f"{len(found.lost)} of {found.acknowledged}" if found.read_back else "not read back"
+    yield Check(
+        name="acknowledged writes lost",
+        measured=lost,
+        bound="0",
+        passed=found.read_back and not found.lost,
+    )
+    doubles = [f"{' and '.join(o.hosts)} for {o.seconds:.1f} s" for o in found.double_primaries]
+    if found.split_writes:
+        doubles.append(f"{len(found.split_writes)} writes on an old timeline")
+    yield Check(
+        name="two primaries",
+        measured="; ".join(doubles) or "never",
+        bound="never",
+        passed=not doubles,
+    )
+    yield _within("several servers for writes", found.several_servers, TOLERANCE_SECONDS)
+    if case.has_address:
+        yield _within("not one holder of the address", found.without_one_holder, HOLDER_SECONDS)
+    changes = max(0, len(found.timelines) - 1)
+    yield Check(
+        name="failovers",
+        measured=str(changes),
+        bound=f"at most {case.fault.failovers}",
+        passed=changes <= case.fault.failovers,
+    )
+
+
+def _outages(found: Figures, case: Case) -> Iterator[Check]:
+    writes = case.seconds(case.fault.writes)
+    yield _within("no write acknowledged", found.write_outage, writes)
+    yield _within("no new connection", found.connect_outage, writes)
+    yield _within("no read answered", found.read_outage, case.seconds(case.fault.reads))
+
+
+def _within(name: str, seconds: float, bound: float | None) -> Check:
+    return Check(
+        name=name,
+        measured=f"{seconds:.1f} s",
+        bound="" if bound is None else f"{bound:g} s",
+        passed=bound is None or seconds <= bound,
+        promised=bound is not None,
+    )
+
+
+def _end(case: Case, history: History) -> Iterator[Check]:
+    took = recovery(history)
+    yield Check(
+        name="whole again, by itself",
+        measured="; ".join(case.ailments) or f"after {took:g} s",
+        bound="yes",
+        passed=not case.ailments and took is not None,
+    )
+    yield Check(
+        name="plan",
+        measured="; ".join(case.differences) or "empty",
+        bound="empty",
+        passed=not case.differences,
+    )
+
+
+def gap(history: History) -> tuple[float, float]:
+    """The outage of writes, in seconds since the drill began."""
+    begin, end = longest_gap(history, Kind.WRITE)
+    return begin - history.begin, end - history.begin
