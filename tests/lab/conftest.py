@@ -139,7 +139,8 @@ class Cluster:
         return self.document("apply", "--yes", *arguments, **options)
 
     def status(self) -> Any:
-        return self.document("status")
+        """Also where a host is down, which is exit code 1."""
+        return json.loads(self.run("status", "--json").stdout)
 
     def in_sync(self) -> None:
         """Fails with what differs."""
