@@ -14,6 +14,7 @@ from builder import registry
 from builder.cli.output import ProgressLines, confirmed, show_json
 from builder.cli.status import status
 from builder.connection_files import write_connection_files
+from builder.drill import report
 from builder.drill.faults import FAULTS, Fault
 from builder.drill.run import Ground, drill, obstacle
 from builder.drill.verdict import Result
@@ -33,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         return _list(arguments)
+    if arguments.report:
+        report.require()
     workspace = Workspace.open(arguments.file)
     chosen = _chosen(arguments)
     ground = _ground(workspace)
@@ -158,9 +161,7 @@ def _told(
     name: str, results: Sequence[Result], arguments: argparse.Namespace, *, complete: bool
 ) -> int:
     if arguments.report:
-        from builder.drill.report import page
-
-        arguments.report.write_text(page(name, results))
+        arguments.report.write_text(report.page(name, results))
     passed = complete and all(result.passed for result in results)
     if arguments.json:
         show_json({"cluster": name, "passed": passed, "drills": [r.document() for r in results]})

@@ -139,7 +139,7 @@ _ALL = (
         doc="Patroni is killed on the leader; PostgreSQL goes on.",
         reference="R3",
         steps=lambda s: [steps.kill_main(s.leader, "patroni.service")],
-        writes=NO_PAUSE,
+        writes=5.0,  # open sessions go on; new ones wait until the balancers see Patroni again
     ),
     Fault(
         name="patroni-stop",
