@@ -133,7 +133,9 @@ def split_writes(writes: Iterable[Attempt]) -> tuple[Attempt, ...]:
 
 def without_one(history: History, word: str, since: float | None = None) -> float:
     """The longest time in which not exactly one host said `word`."""
-    samples = sorted((s for s in history.samples), key=lambda s: s.at)
+    samples = sorted(history.samples, key=lambda s: s.at)
+    if not samples:
+        return history.end - history.begin
     longest, wrong_since = 0.0, None
     for at, count in _counts(samples, word):
         if since is not None and at < since:

@@ -1,0 +1,221 @@
+"""Laws of every drill: what it says, what it needs, and that what it breaks it mends."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from builder import registry
+from builder.drill import samples
+from builder.drill.faults import FAULTS, Fault
+from builder.drill.health import Scene, ailments, scene
+from builder.drill.history import Attempt, History, Kind, Moment, Outcome
+from builder.drill.run import obstacle
+from builder.drill.steps import Freeze, PowerOff, Script
+from builder.drill.verdict import Case, judged
+from builder.engine.desired import present
+from builder.spec.model import ClusterSpec
+
+EVERY = pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
+
+
+class Lab:
+    """A provider that can do all."""
+
+    def kill(self, host: str) -> None: ...
+    def start(self, host: str) -> None: ...
+    def freeze(self, host: str) -> None: ...
+    def thaw(self, host: str) -> None: ...
+
+
+def status(spec: ClusterSpec) -> dict[str, Any]:
+    """What `pgha-build status --json` says of seven whole hosts."""
+    members = {"pg1": ("leader", "running"), "pg2": ("sync_standby", "streaming")}
+    return {
+        "unreachable": {},
+        "etcd": {"members": {f"etcd{n}": {"healthy": True, "leader": n == 2} for n in (1, 2, 3)}},
+        "haproxy": {
+            "balancers": {
+                name: {"answers": True, "primary": ["pg1"], "replica": ["pg2"]}
+                for name in ("lb1", "lb2")
+            }
+        },
+        "keepalived": {"holders": ["lb1"], "running": ["lb1", "lb2"], "hosts": ["lb1", "lb2"]},
+        "patroni": {
+            "leader": "pg1",
+            "paused": False,
+            "members": {
+                name: {"answers": True, "role": role, "state": state, "timeline": 1}
+                for name, (role, state) in members.items()
+            },
+        },
+    }
+
+
+@pytest.fixture
+def spec(world: Any) -> ClusterSpec:
+    found: ClusterSpec = world("seven").spec
+    return found
+
+
+@pytest.fixture
+def who(spec: ClusterSpec) -> Scene:
+    return scene(spec, status(spec))
+
+
+@EVERY
+def test_a_drill_is_named_as_it_is_called_and_says_what_it_does(fault: Fault) -> None:
+    assert FAULTS[fault.name] is fault
+    assert fault.doc.endswith(".")
+    assert fault.reference
+    assert 10 <= fault.hold_seconds <= 120
+
+
+@EVERY
+def test_a_bound_by_name_is_a_promise_of_the_clusters_roles(
+    fault: Fault, spec: ClusterSpec
+) -> None:
+    promised = {p.fault for role in present(spec, registry.roles()) for p in role.promises(spec)}
+    named = {bound for bound in (fault.writes, fault.reads) if isinstance(bound, str)}
+    assert named <= promised
+
+
+@EVERY
+def test_everything_is_possible_in_a_lab_of_seven(fault: Fault, who: Scene) -> None:
+    assert obstacle(fault, who, Lab()) == ""
+    assert {step.host for step in fault.steps(who)} <= set(who.spec.hosts)
+
+
+@EVERY
+def test_without_power_a_drill_is_possible_or_says_why_not(fault: Fault, who: Scene) -> None:
+    machines = any(isinstance(step, PowerOff | Freeze) for step in fault.steps(who))
+    assert bool(obstacle(fault, who, object())) == machines
+
+
+@EVERY
+def test_every_script_is_shell_and_leaves_its_undoing_before_it_harms(
+    fault: Fault, who: Scene
+) -> None:
+    for step in fault.steps(who):
+        if not isinstance(step, Script):
+            continue
+        for text in (step.text(), step.undo_text()):
+            subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+        if step.undo:
+            harm = step.do.rpartition("\n")[2]
+            assert step.text().index("systemd-run") < step.text().rindex(harm)
+            assert step.text().index(step.undo) < step.text().rindex(harm)
+
+
+def test_a_host_that_stops_something_undoes_it(who: Scene) -> None:
+    """What goes on for ever by itself must be ended: SIGSTOP, and rules of a firewall."""
+    for fault in FAULTS.values():
+        for step in fault.steps(who):
+            if isinstance(step, Script) and any(
+                w in step.do for w in (" -STOP", "-s STOP", "nft -f")
+            ):
+                assert step.undo, fault.name
+
+
+def test_what_is_cut_off_can_still_be_reached_over_ssh(who: Scene) -> None:
+    (step,) = FAULTS["leader-isolated"].steps(who)
+    assert isinstance(step, Script)
+    assert "tcp dport $port accept" in step.do
+    assert "tcp sport $port accept" in step.do
+
+
+# ── health ──────────────────────────────────────────────────────────────────────────────────────
+def test_a_whole_cluster_has_no_ailment(spec: ClusterSpec) -> None:
+    assert ailments(spec, status(spec)) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "word"),
+    [
+        ("patroni", {"leader": None}, "no leader"),
+        ("patroni", {"paused": True}, "paused"),
+        ("keepalived", {"holders": []}, "nobody"),
+        ("keepalived", {"holders": ["lb1", "lb2"]}, "lb1, lb2"),
+        ("keepalived", {"running": ["lb1"]}, "lb2"),
+        ("etcd", {"members": {"etcd1": {"healthy": False}}}, "etcd1"),
+    ],
+)
+def test_each_ailment_is_named(
+    section: str, change: dict[str, Any], word: str, spec: ClusterSpec
+) -> None:
+    found = status(spec)
+    found[section] |= change
+    assert any(word in ailment for ailment in ailments(spec, found))
+
+
+def test_a_member_on_another_timeline_or_not_synchronous_is_not_whole(spec: ClusterSpec) -> None:
+    found = status(spec)
+    found["patroni"]["members"]["pg2"] |= {"timeline": 2, "role": "replica"}
+    assert len(ailments(spec, found)) == 2
+
+
+# ── samples ─────────────────────────────────────────────────────────────────────────────────────
+def test_hosts_that_a_role_watches_are_asked_and_the_rest_is_left_alone(spec: ClusterSpec) -> None:
+    found = samples.scripts(spec, registry.roles())
+    assert set(found) == {"pg1", "pg2", "lb1", "lb2"}
+    for script in found.values():
+        subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+
+
+def test_a_look_that_took_too_long_says_nothing() -> None:
+    sample = samples.parse("lb1", "100.00 100.05 holder up:pg1", 7.0)
+    assert sample
+    assert sample.words == {"holder", "up:pg1"}
+    assert samples.parse("pg1", "100.00 160.00 primary", 7.0) is None
+
+
+# ── the verdict ─────────────────────────────────────────────────────────────────────────────────
+def history(pause: float) -> History:
+    ends = [1.0 + n * 0.1 for n in range(20)]
+    ends += [ends[-1] + pause + n * 0.1 for n in range(20)]
+    attempts = tuple(
+        Attempt(
+            kind=kind, outcome=Outcome.ACK, begin=end - 0.01, end=end, number=n, fresh=n % 2 == 0
+        )
+        for n, end in enumerate(ends)
+        for kind in Kind
+    )
+    return History(
+        begin=1.0,
+        end=ends[-1],
+        attempts=attempts,
+        stored=frozenset(range(40)),
+        marks={Moment.INJECTED: 2.0, Moment.HEALED: 3.0, Moment.HEALTHY: 4.0},
+    )
+
+
+CASE = Case(fault=FAULTS["switchover"], promises={"switchover": 5.0}, has_address=False)
+
+
+def failed(case: Case, pause: float) -> set[str]:
+    return {check.name for check in judged(case, history(pause))[1] if not check.passed}
+
+
+def test_within_its_bound_a_fault_is_survived() -> None:
+    assert failed(CASE, 4.0) == set()
+
+
+def test_over_its_bound_it_is_not() -> None:
+    assert failed(CASE, 6.0) == {"no write acknowledged", "no new connection"}
+
+
+def test_what_was_not_promised_is_only_measured() -> None:
+    case = replace(CASE, fault=replace(CASE.fault, writes=None))
+    assert failed(case, 60.0) == set()
+
+
+def test_a_cluster_that_does_not_heal_or_is_left_changed_has_failed() -> None:
+    assert failed(replace(CASE, ailments=["pg1: down"]), 1) == {"whole again, by itself"}
+    assert failed(replace(CASE, differences=["lb1/file:x"]), 1) == {"plan"}
+
+
+def test_an_address_that_nobody_was_seen_to_hold_is_held_by_nobody() -> None:
+    assert failed(replace(CASE, has_address=True), 20) >= {"not one holder of the address"}
