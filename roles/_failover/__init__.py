@@ -43,6 +43,9 @@ class Timings:
     script_interval: int = 1
     script_timeout: int = 1
     script_fall: int = 2
+    hung_interval: int = 1
+    hung_timeout: int = 3
+    hung_fall: int = 3
 
     @property
     def balancer_notices(self) -> float:
@@ -58,6 +61,12 @@ class Timings:
         return (
             self.loop_wait + self.primary_start_timeout + _PROMOTION_SECONDS + self.balancer_notices
         )
+
+    @property
+    def postgresql_hung(self) -> float:
+        """Until the watch ends it; from then on it has crashed."""
+        noticed = self.hung_fall * (self.hung_interval + self.hung_timeout)
+        return noticed + self.postgresql_crashed
 
     @property
     def replica_lost(self) -> float:
@@ -106,6 +115,7 @@ PRESETS: Mapping[str, Timings] = {
         check_down=2.0,
         script_interval=3,
         script_timeout=3,
+        hung_timeout=10,
     ),
 }
 
@@ -122,6 +132,7 @@ def promises(spec: ClusterSpec) -> Iterable[Promise]:
     times = timings(spec)
     yield Promise(fault="database host lost", seconds=times.host_lost)
     yield Promise(fault="PostgreSQL crashed", seconds=times.postgresql_crashed)
+    yield Promise(fault="PostgreSQL hung", seconds=times.postgresql_hung)
     yield Promise(fault="switchover", seconds=times.switchover)
     if len(spec.with_role("patroni")) > 1:
         yield Promise(fault="replica lost", seconds=times.replica_lost)

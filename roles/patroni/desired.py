@@ -16,6 +16,7 @@ from roles.etcd.desired import gate
 from roles.etcd.settings import CLIENT_CA, endpoints
 from roles.patroni.ask import complete, gives_lead_away, turn
 from roles.patroni.dynamic import dynamic_config
+from roles.patroni.hung import watch
 from roles.patroni.settings import (
     CA,
     CONFIG,
@@ -71,7 +72,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         content=b"# Managed by pgha-build: patronictl finds the cluster without further words.\n"
         + f"export PATRONICTL_CONFIG_FILE={CONFIG}/config.yml\n".encode(),
     )
-    yield from (*tls, config, unit, ctl, *_watchdog(ctx, needs))
+    yield from (*tls, config, unit, ctl, *_watchdog(ctx, needs), *watch(ctx, needs))
     yield Unit(
         hosts=here,
         name=UNIT,
