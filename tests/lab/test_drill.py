@@ -1,0 +1,106 @@
+"""Drills on seven real hosts: all are survived, and whatever happens, everything is healed."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.lab
+
+
+def drilled(cluster: Any, *arguments: str, seconds: float = 300) -> Any:
+    done = cluster.run("drill", "--yes", "--json", *arguments, seconds=seconds)
+    assert done.stdout, done.stderr[-3000:]
+    document = json.loads(done.stdout)
+    wrong = [d for d in document["drills"] if not d["passed"]]
+    assert done.returncode == 0, json.dumps(wrong, indent=1) + done.stderr[-3000:]
+    return document
+
+
+def left_behind(cluster: Any) -> list[str]:
+    """What a drill must never leave on a host."""
+    found = [
+        f"{host}: {cluster.on(host, look)}"
+        for host in cluster.hosts()
+        for look in (
+            "ls -d /run/pgha-drill 2>/dev/null || true",
+            "nft list tables | grep pgha_drill || true",
+            "systemctl list-timers --all --no-legend 'pgha-drill*'",
+            "ps -e -o stat=,pid=,args= | grep '^T' || true",
+        )
+        if cluster.on(host, look)
+    ]
+    schema = "SELECT nspname FROM pg_namespace WHERE nspname = 'pgha_drill'"
+    return found + [row for row in [cluster.answers("primary", schema)] if row]
+
+
+def test_a_switchover_and_a_crash_are_survived_and_drawn(seven: Any) -> None:
+    document = drilled(seven, "switchover", "postgres-kill", "--report", "report.html")
+    assert [d["name"] for d in document["drills"]] == ["switchover", "postgres-kill"]
+    assert all(d["writes_acknowledged"] > 500 for d in document["drills"])
+    assert (seven.home / "report.html").read_text().count("<svg") == 2
+    assert left_behind(seven) == []
+    seven.in_sync()
+
+
+def test_a_fault_is_healed_when_the_drill_is_interrupted(seven: Any) -> None:
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        with seven.start("drill", "leader-isolated", "--yes") as process:
+            wait_for(process, "watches for")
+            process.send_signal(sent)
+            process.communicate(timeout=120)
+        assert process.returncode == 130
+        assert left_behind(seven) == []
+
+
+def test_a_host_heals_itself_when_the_controller_is_gone(seven: Any, until: Any) -> None:
+    """The undoing is on the host, and systemd carries it out: here at once, not after minutes."""
+    leader = seven.leader()
+    with seven.start("drill", "patroni-stop", "--yes") as process:
+        wait_for(process, "watches for")
+        process.kill()
+    seven.on(leader, "systemctl start pgha-drill-undo.service")
+    stopped = "ps -e -o stat=,args= | grep '^T' || true"
+    until(lambda: seven.on(leader, stopped) == "", 10)
+    seven.on(leader, "systemctl stop pgha-drill-undo.timer; rm -rf /run/pgha-drill")
+    until(lambda: seven.run("drill", "switchover", "--yes").returncode == 0, 120)
+    assert left_behind(seven) == []
+
+
+def test_a_cluster_that_is_not_whole_is_refused_untouched(seven: Any) -> None:
+    seven.run("lab", "kill", "lb2")
+    try:
+        done = seven.run("drill", "switchover", "--yes")
+    finally:
+        seven.run("lab", "start", "lb2")
+    assert done.returncode == 1
+    assert "is not healthy" in done.stderr
+    assert "lb2" in done.stderr
+
+
+def test_without_a_terminal_and_without_yes_nothing_is_done(seven: Any) -> None:
+    leader = seven.leader()
+    done = seven.run("drill", "switchover")
+    assert (done.returncode, seven.leader()) == (1, leader)
+    assert "Nothing was done" in done.stderr
+
+
+def test_all_faults_are_survived(seven: Any) -> None:
+    document = drilled(seven, "--all", "--report", "all.html", seconds=3000)
+    assert {len(d["writes_lost"]) for d in document["drills"]} == {0}
+    assert left_behind(seven) == []
+    Path(seven.home / "all.json").write_text(json.dumps(document))
+
+
+def wait_for(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stderr
+    for line in process.stderr:
+        if re.search(words, line):
+            return
+    raise AssertionError(f"ended without {words!r}")
