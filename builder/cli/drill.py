@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.yes and not _agreed(workspace.spec.name, possible):
         print("Nothing was done.", file=sys.stderr)
         return 1
-    results = _drilled(ground, possible)
-    return _told(workspace.spec.name, results, arguments, complete=len(results) == len(possible))
+    results, stopped = _drilled(ground, possible)
+    return _told(workspace.spec.name, results, arguments, stopped)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -135,8 +135,8 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _drilled(ground: Ground, possible: Sequence[Fault]) -> Sequence[Result]:
-    """Until the first that leaves the cluster unhealthy."""
+def _drilled(ground: Ground, possible: Sequence[Fault]) -> tuple[Sequence[Result], str]:
+    """All, or those before the first that could not be carried out, and why it could not."""
     signal.signal(signal.SIGTERM, _interrupt)
     with suppress(AttributeError):
         signal.signal(signal.SIGHUP, _interrupt)
@@ -146,10 +146,9 @@ def _drilled(ground: Ground, possible: Sequence[Fault]) -> Sequence[Result]:
         try:
             results.append(drill(ground, fault))
         except PghaError as error:
-            ground.tell("", str(error))
-            break
+            return results, f"{fault.name} could not be carried out: {error}"
         ground.tell("", _line(results[-1]))
-    return results
+    return results, ""
 
 
 def _line(result: Result) -> str:
@@ -157,14 +156,15 @@ def _line(result: Result) -> str:
     return f"{result.fault.name}: {'passed' if result.passed else 'FAILED: ' + '; '.join(failed)}"
 
 
-def _told(
-    name: str, results: Sequence[Result], arguments: argparse.Namespace, *, complete: bool
-) -> int:
+def _told(name: str, results: Sequence[Result], arguments: argparse.Namespace, stopped: str) -> int:
     if arguments.report:
         arguments.report.write_text(report.page(name, results))
-    passed = complete and all(result.passed for result in results)
+    passed = not stopped and all(result.passed for result in results)
+    drills = [result.document() for result in results]
+    if stopped:
+        print(f"Error: {stopped}", file=sys.stderr)
     if arguments.json:
-        show_json({"cluster": name, "passed": passed, "drills": [r.document() for r in results]})
+        show_json({"cluster": name, "passed": passed, "drills": drills, "stopped": stopped})
     else:
         print("\n".join(_table(results)))
     return 0 if passed else 1

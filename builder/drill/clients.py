@@ -24,6 +24,7 @@ SCHEMA = "pgha_drill"
 TABLE = f"{SCHEMA}.writes"
 STATEMENT_SECONDS = 5.0
 NUMBERS = itertools.count(1)
+_CLIENTS = itertools.count(1)
 _BACK_OFF_SECONDS = 0.1
 
 # What a careful application sets: bounded connecting, dead peers noticed, silence not endured.
@@ -73,7 +74,7 @@ class Client(threading.Thread):
         deadline: float,
     ) -> None:
         super().__init__(daemon=True)
-        self.kind, self.fresh = kind, fresh
+        self.kind, self.fresh, self.client = kind, fresh, next(_CLIENTS)
         self._uri, self._tell, self._interval = uri, tell, interval
         self._allowed, self._deadline = allowed, deadline
         self.stopping = threading.Event()
@@ -119,6 +120,7 @@ class Client(threading.Thread):
         return Attempt(
             kind=self.kind,
             fresh=self.fresh,
+            client=self.client,
             number=number,
             begin=begin,
             end=time.monotonic(),

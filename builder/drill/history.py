@@ -26,10 +26,10 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One statement of a client, or its failure to connect (`number` 0).
+    """One statement of a client, or its failure to connect.
 
-    `fresh` clients open a connection per statement; the others keep theirs, as a pool does.
-    `member` and `timeline` are what the server that acknowledged said of itself.
+    Clients that are `fresh` open a connection per statement; the others keep theirs, as a pool
+    does. `member` and `timeline` are what the server that acknowledged said of itself.
     """
 
     kind: Kind
@@ -37,6 +37,7 @@ class Attempt:
     end: float
     outcome: Outcome
     number: int = 0
+    client: int = 0
     fresh: bool = False
     member: str = ""
     timeline: int = 0

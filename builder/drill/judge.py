@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
 from builder.drill.history import Attempt, History, Kind, Sample
@@ -39,6 +39,7 @@ class Figures:
     write_outage: float
     connect_outage: float
     read_outage: float
+    client_wait: float
     longest_statement: float
     without_one_holder: float
     several_servers: float
@@ -60,6 +61,7 @@ def figures(history: History, *, holder_from: float | None = None) -> Figures:
         write_outage=outage(history, Kind.WRITE),
         connect_outage=outage(history, Kind.WRITE, fresh=True),
         read_outage=outage(history, Kind.READ),
+        client_wait=client_wait(history),
         longest_statement=max((a.end - a.begin for a in writes), default=0.0),
         without_one_holder=without_one(history, "holder", holder_from),
         several_servers=several_servers(history.samples),
@@ -86,6 +88,15 @@ def longest_gap(history: History, kind: Kind, *, fresh: bool = False) -> Span:
     begin, end = history.begin, history.end
     inside = (a.end for a in history.acknowledged(kind, fresh=fresh) if begin <= a.end <= end)
     return max(pairwise([begin, *sorted(inside), end]), key=lambda gap: gap[1] - gap[0])
+
+
+def client_wait(history: History) -> float:
+    """The longest time that one client of its own had to wait for its next acknowledgement."""
+    clients: dict[int, list[Attempt]] = defaultdict(list)
+    for attempt in history.acknowledged(Kind.WRITE):
+        clients[attempt.client].append(attempt)
+    each = (replace(history, attempts=tuple(own)) for own in clients.values())
+    return max((outage(own, Kind.WRITE) for own in each), default=history.end - history.begin)
 
 
 def spans(samples: Iterable[Sample], word: str) -> Mapping[str, Sequence[Span]]:

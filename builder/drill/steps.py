@@ -142,7 +142,7 @@ def lossy(host: str, addresses: tuple[str, ...], percent: int) -> Script:
 
 
 def cut_vrrp(host: str) -> Script:
-    return _filtered(host, "meta l4proto vrrp drop", "meta l4proto vrrp drop")
+    return _filtered(host, "ip protocol 112 drop", "ip protocol 112 drop")
 
 
 # ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────

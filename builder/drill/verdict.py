@@ -64,6 +64,7 @@ class Result:
             "write_bound_seconds": self.write_bound,
             "connect_outage_seconds": round(found.connect_outage, 2),
             "read_outage_seconds": round(found.read_outage, 2),
+            "client_wait_seconds": round(found.client_wait, 2),
             "longest_statement_seconds": round(found.longest_statement, 2),
             "recovery_seconds": recovery(self.history),
             "timelines": list(found.timelines),
@@ -132,6 +133,8 @@ def _outages(found: Figures, case: Case) -> Iterator[Check]:
     writes = case.seconds(case.fault.writes)
     yield _within("no write acknowledged", found.write_outage, writes)
     yield _within("no new connection", found.connect_outage, writes)
+    yield _within("one client's longest wait", found.client_wait, None)
+    yield _within("longest statement", found.longest_statement, None)
     yield _within("no read answered", found.read_outage, case.seconds(case.fault.reads))
 
 
