@@ -83,6 +83,11 @@ class Timings:
         return 3 * self.advertisement + 1.0
 
     @property
+    def keepalived_silent(self) -> int:
+        """It should have run its check twice by then; one that did not hangs."""
+        return 2 * (self.script_interval + self.script_timeout) + 1
+
+    @property
     def balancer_hung(self) -> float:
         """The check fails `fall` times, then the address is handed over."""
         return self.script_fall * (self.script_interval + self.script_timeout) + 2.0

@@ -17,6 +17,7 @@ from roles.keepalived.settings import NAME, peers
 UNIT = "keepalived.service"
 SCRIPT_USER = "keepalived_script"
 INTERFACE_SCRIPT = "/usr/local/lib/pgha-build/keepalived-interface"
+CHECK_SCRIPT = "/usr/local/lib/pgha-build/haproxy-answers"
 
 
 def resources(ctx: Context) -> Iterable[Resource]:
@@ -32,19 +33,29 @@ def resources(ctx: Context) -> Iterable[Resource]:
         options={"mode": "0755"},
         section=ctx.section(NAME),
     )
-    config = _config(ctx, (*needs, interface.address))
+    check = ctx.file(
+        CHECK_SCRIPT,
+        "keepalived/haproxy-answers",
+        options={"mode": "0755", "check": ("sh", "-n", "{}")},
+        status_port=ctx.section("haproxy")["status_port"],
+        timings=timings(ctx.spec),
+    )
+    config = _config(ctx, (*needs, interface.address, check.address))
     directory = f"/etc/systemd/system/{UNIT}.d"
     drop_in = ctx.file(
         f"{directory}/pgha-build.conf",
         "keepalived/drop-in.conf",
-        options={"needs": needs},
+        options={"needs": (*needs, check.address)},
         script=INTERFACE_SCRIPT,
+        check=CHECK_SCRIPT,
+        watchdog_seconds=timings(ctx.spec).keepalived_silent,
     )
     yield from (
         *packages,
         user,
         scripts,
         interface,
+        check,
         config,
         Directory(hosts=here, name=directory),
         drop_in,
@@ -71,7 +82,7 @@ def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:
             "check": ("sh", "-c", f'{INTERFACE_SCRIPT} && keepalived -t -f "$0"', "{}"),
         },
         section=ctx.section(NAME),
-        status_port=ctx.section("haproxy")["status_port"],
+        check=CHECK_SCRIPT,
         peers=peers(ctx.spec, ctx.host),
         priority=200 - 10 * order,
         timings=timings(ctx.spec),
