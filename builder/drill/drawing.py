@@ -45,19 +45,19 @@ def svg(history: History) -> str:
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
-def per_bucket(ends: Iterable[float]) -> tuple[Sequence[float], Sequence[int]]:
-    """How many fall into each 100 ms. Pure."""
+def per_bucket(ends: Iterable[float], seconds: float) -> Sequence[int]:
+    """How many fall into each 100 ms of so many seconds. Pure."""
     counts = Counter(int(end / BUCKET_SECONDS) for end in ends)
-    buckets = sorted(counts)
-    return [bucket * BUCKET_SECONDS for bucket in buckets], [counts[bucket] for bucket in buckets]
+    return [counts[bucket] for bucket in range(int(seconds / BUCKET_SECONDS) + 1)]
 
 
 def _writes(axes: Any, history: History) -> None:
     acks = (a.end - history.begin for a in history.acknowledged(Kind.WRITE))
-    moments, counts = per_bucket(end for end in acks if end >= 0)
-    axes.bar(moments, counts, width=BUCKET_SECONDS, align="edge", color=_ACK)
+    counts = per_bucket((end for end in acks if end >= 0), history.end - history.begin)
+    edges = [bucket * BUCKET_SECONDS for bucket in range(len(counts) + 1)]
+    axes.stairs(counts, edges, fill=True, color=_ACK)
     axes.set_ylabel("writes per 100 ms")
-    axes.set_ylim(bottom=0, top=max(counts, default=1) * 1.25)
+    axes.set_ylim(bottom=0, top=max(1, *counts) * 1.05)
     begin, end = gap(history)
     if end - begin >= 0.5:
         axes.axvspan(begin, end, color=_FAILED, alpha=0.08, lw=0)
@@ -113,13 +113,13 @@ def _frame(axes: Any, history: History) -> None:
 
 
 def _label_marks(axes: Any, history: History) -> None:
-    top = axes.get_ylim()[1]
-    for place, (moment, at) in enumerate(sorted(history.marks.items(), key=lambda m: m[1])):
+    """Above the drawing; those that are close to each other on lines of their own."""
+    place, before = axes.get_xaxis_transform(), 0.0
+    line, near = 0, (history.end - history.begin) / 12
+    for moment, at in sorted(history.marks.items(), key=lambda mark: mark[1]):
         colour, label = _MARKS[moment]
-        axes.text(
-            at - history.begin + 0.15,
-            top * (0.98 - 0.1 * (place % 2)),
-            label,
-            color=colour,
-            va="top",
-        )
+        x = at - history.begin
+        line = line + 1 if before and x - before < near else 0
+        before = x
+        height = 1.02 + 0.12 * line
+        axes.text(x, height, label, color=colour, ha="center", va="bottom", transform=place)
