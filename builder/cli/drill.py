@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from random import sample
 from typing import Any
 
 from builder import registry
@@ -26,6 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="drills, in this order")
     parser.add_argument("--list", action="store_true", help="say which drills there are")
     parser.add_argument("--all", action="store_true", help="all that are possible here")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="so many times, each time in another order"
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="for a program")
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write an HTML page")
@@ -40,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = _chosen(arguments)
     ground = _ground(workspace)
     possible = _possible(ground, chosen, forgiving=arguments.all)
+    if arguments.rounds:
+        possible = [f for _ in range(arguments.rounds) for f in sample(possible, len(possible))]
     if not arguments.yes and not _agreed(workspace.spec.name, possible):
         print("Nothing was done.", file=sys.stderr)
         return 1

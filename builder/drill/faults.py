@@ -89,8 +89,18 @@ _BACKEND = (
 )
 
 
-def _signal(select: str, name: str, undo: str = "") -> Callable[[Scene], Sequence[Script]]:
-    return lambda s: [steps.signal_postgresql(s.leader, _psql(s), select, name, undo)]
+def _leader(scene: Scene) -> str:
+    return scene.leader
+
+
+def _replica(scene: Scene) -> str:
+    return scene.replicas[0]
+
+
+def _signal(
+    select: str, name: str, undo: str = "", on: Callable[[Scene], str] = _leader
+) -> Callable[[Scene], Sequence[Script]]:
+    return lambda s: [steps.signal_postgresql(on(s), _psql(s), select, name, undo)]
 
 
 def _switchover(scene: Scene) -> Sequence[Script]:
@@ -132,6 +142,14 @@ _ALL = (
         steps=_signal(_POSTMASTER, "STOP", 'kill -CONT "$pid" 2>/dev/null || true'),
         writes=POSTGRESQL_HUNG,
         hold_seconds=45,
+        obstacle=_needs_replica,
+    ),
+    Fault(
+        name="replica-postgres-kill",
+        doc="A replica's postmaster is killed.",
+        reference="R1",
+        steps=_signal(_POSTMASTER, "KILL", on=_replica),
+        writes=REPLICA_LOST,
         obstacle=_needs_replica,
     ),
     Fault(
@@ -193,6 +211,15 @@ _ALL = (
         obstacle=_needs_replica,
     ),
     Fault(
+        name="replica-isolated",
+        doc="A replica is cut off from everything.",
+        reference="R9",
+        steps=lambda s: [steps.cut_from_all(s.replicas[0])],
+        writes=REPLICA_LOST,
+        hold_seconds=45,
+        obstacle=_needs_replica,
+    ),
+    Fault(
         name="leader-cut-from-etcd",
         doc="The leader is cut off from etcd only.",
         reference="R20",
@@ -241,6 +268,16 @@ _ALL = (
         obstacle=_needs_own_etcd,
     ),
     Fault(
+        name="etcd-leader-stop",
+        doc="The leader of etcd hangs (SIGSTOP).",
+        reference="R16",
+        steps=lambda s: [steps.stop_main(s.etcd_leader, "etcd.service")],
+        writes=ETCD_MEMBER,
+        reads=ETCD_MEMBER,
+        hold_seconds=30,
+        obstacle=_needs_etcd,
+    ),
+    Fault(
         name="etcd-majority-off",
         doc="Most of etcd loses its power.",
         reference="R17",
@@ -282,7 +319,7 @@ _ALL = (
     Fault(
         name="keepalived-kill",
         doc="Keepalived is killed on the holder of the address.",
-        reference="R14",
+        reference="R13",
         steps=lambda s: [steps.kill_unit(s.holder, "keepalived.service")],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
@@ -291,7 +328,7 @@ _ALL = (
     Fault(
         name="keepalived-stop",
         doc="Keepalived hangs on the holder (SIGSTOP), and leaves the address where it is.",
-        reference="R14",
+        reference="R13",
         steps=lambda s: [steps.stop_unit(s.holder, "keepalived.service")],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
