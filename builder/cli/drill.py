@@ -19,8 +19,10 @@ from builder.drill import report
 from builder.drill.faults import FAULTS, Fault
 from builder.drill.run import Ground, drill, obstacle
 from builder.drill.verdict import Result
-from builder.errors import PghaError
-from builder.workspace import Workspace
+from builder.engine.lock import locked
+from builder.errors import PghaError, TransportError
+from builder.transport.base import Connection
+from builder.workspace import Connections, Workspace
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.yes and not _agreed(workspace.spec.name, possible):
         print("Nothing was done.", file=sys.stderr)
         return 1
-    results, stopped = _drilled(ground, possible)
+    with workspace.connected() as found, locked(_reachable(found), "drill"):
+        results, stopped = _drilled(ground, possible)
     return _told(workspace.spec.name, results, arguments, stopped)
 
 
@@ -123,6 +126,10 @@ def _possible(ground: Ground, chosen: Sequence[Fault], *, forgiving: bool) -> Se
             do="pgha-build plan, and apply.",
         )
     return possible
+
+
+def _reachable(found: Connections) -> Mapping[str, Connection]:
+    return {h: c for h, c in found.items() if not isinstance(c, TransportError)}
 
 
 def _agreed(name: str, possible: Sequence[Fault]) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,7 +96,7 @@ def drill(ground: Ground, fault: Fault) -> Result:
     steps = fault.steps(who)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     with _table(ground, who):
-        history, wrong = _recorded(ground, fault, steps)
+        history, wrong = _recorded(ground, fault, steps, reads=bool(who.replicas))
     differences = tuple(ground.differences())
     case = Case(
         fault=fault,
@@ -119,21 +119,23 @@ def drill(ground: Ground, fault: Fault) -> Result:
     )
 
 
-def _recorded(ground: Ground, fault: Fault, steps: Sequence[Step]) -> tuple[History, Sequence[str]]:
+def _recorded(
+    ground: Ground, fault: Fault, steps: Sequence[Step], *, reads: bool
+) -> tuple[History, Sequence[str]]:
     recorder = Recorder()
     limit = WARM_SECONDS + BEFORE_SECONDS + fault.hold_seconds + 2 * HEALTHY_SECONDS
     wanted = samples.scripts(ground.spec, ground.roles)
     with (
         samples.sampling(ground.provider.endpoints(), wanted, recorder.samples.append),
         clients.running(
-            ground.traffic,
+            ground.traffic if reads else replace(ground.traffic, readers=0),
             ground.uris,
             tell=recorder.attempts.append,
             allowed=_allowed(ground.provider),
             deadline=time.monotonic() + limit,
         ),
     ):
-        _warm(recorder)
+        _warm(recorder, {Kind.WRITE, Kind.READ} if reads else {Kind.WRITE})
         begin = time.monotonic()
         time.sleep(BEFORE_SECONDS)  # what it looks like when nothing is wrong
         _suffer(ground, fault, steps, recorder)
@@ -149,18 +151,19 @@ def _allowed(provider: Any) -> Callable[[], bool]:
     return path.exists if path else lambda: True
 
 
-def _warm(recorder: Recorder) -> None:
+def _warm(recorder: Recorder, wanted: Set[Kind]) -> None:
+    """Wait until every kind of client has had an answer, and who is primary is known."""
     end = time.monotonic() + WARM_SECONDS
     while True:
-        done = {(a.kind, a.fresh) for a in recorder.attempts if a.outcome is Outcome.ACK}
+        done = {a.kind for a in recorder.attempts if a.outcome is Outcome.ACK}
         watched = any("primary" in sample.words for sample in recorder.samples)
-        if {(Kind.WRITE, False), (Kind.WRITE, True), (Kind.READ, False)} <= done and watched:
+        if wanted <= done and watched:
             return
         if time.monotonic() > end:
             said = {a.said for a in recorder.attempts if a.said} or {"nobody says who is primary"}
             raise PghaError(
                 f"clients of the drill get no answer: {'; '.join(sorted(said))}",
-                do="See whether this machine may connect: failover.clients, postgresql.access.",
+                do="See whether this machine may connect to the cluster: haproxy.clients.",
             )
         time.sleep(0.1)  # until the next look
 

@@ -31,6 +31,7 @@ class Script:
         before, _, harm = self.do.rpartition("\n")
         keeps = "".join(f'printf "{name}=%s\\n" "${name}"; ' for name in self.keeps)
         return (
+            f"({self.undo_text()})\n"  # what a drill that was killed has left
             f"set -eu\n{before}\n"
             f"mkdir -p -m 0700 {STATE}\n"
             f"{{ {keeps}cat <<'PGHA_UNDO'\n{self.undo}\nPGHA_UNDO\n}} >{STATE}/undo\n"
