@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import sample
@@ -16,8 +17,11 @@ from builder.cli.output import ProgressLines, confirmed, show_json
 from builder.cli.status import status
 from builder.connection_files import write_connection_files
 from builder.drill import report
-from builder.drill.faults import FAULTS, Fault
-from builder.drill.run import Ground, drill, obstacle
+from builder.drill.fault import Fault
+from builder.drill.faults import FAULTS
+from builder.drill.ground import Ground
+from builder.drill.run import drill, obstacle
+from builder.drill.table import line, rows
 from builder.drill.verdict import Result
 from builder.engine.lock import locked
 from builder.errors import PghaError, TransportError
@@ -38,6 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    # it tells of every attempt to reach a host that is down, which is what a drill is about
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     if arguments.list:
         return _list(arguments)
     if arguments.report:
@@ -160,13 +166,8 @@ def _drilled(ground: Ground, possible: Sequence[Fault]) -> tuple[Sequence[Result
             results.append(drill(ground, fault))
         except PghaError as error:
             return results, f"{fault.name} could not be carried out: {error}"
-        ground.tell("", _line(results[-1]))
+        ground.tell("", line(results[-1]))
     return results, ""
-
-
-def _line(result: Result) -> str:
-    failed = [f"{c.name}: {c.measured}" for c in result.checks if not c.passed]
-    return f"{result.fault.name}: {'passed' if result.passed else 'FAILED: ' + '; '.join(failed)}"
 
 
 def _told(name: str, results: Sequence[Result], arguments: argparse.Namespace, stopped: str) -> int:
@@ -179,35 +180,5 @@ def _told(name: str, results: Sequence[Result], arguments: argparse.Namespace, s
     if arguments.json:
         show_json({"cluster": name, "passed": passed, "drills": drills, "stopped": stopped})
     else:
-        print("\n".join(_table(results)))
+        print("\n".join(rows(results)))
     return 0 if passed else 1
-
-
-_HEAD = ("drill", "on", "no writes", "bound", "connect", "no reads", "lost", "whole", "verdict")
-
-
-def _table(results: Sequence[Result]) -> Iterator[str]:
-    rows = [_HEAD, *(_row(result) for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    for row in rows:
-        yield "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
-    for result in results:
-        for check in result.checks:
-            if not check.passed:
-                yield f"✗ {result.fault.name}: {check.name}: {check.measured} ({check.bound})"
-
-
-def _row(result: Result) -> Sequence[str]:
-    said = result.document()
-    bound, whole = said["write_bound_seconds"], said["recovery_seconds"]
-    return (
-        result.fault.name,
-        ", ".join(result.targets),
-        f"{said['write_outage_seconds']:.1f} s",
-        "-" if bound is None else f"{bound:g} s",
-        f"{said['connect_outage_seconds']:.1f} s",
-        f"{said['read_outage_seconds']:.1f} s",
-        f"{len(said['writes_lost'])} of {said['writes_acknowledged']}",
-        "NO" if whole is None else f"{whole:g} s",
-        "passed" if result.passed else "FAILED",
-    )

@@ -7,62 +7,27 @@ name, which follow from `failover.preset`; or seconds where no timing is involve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from builder.drill import steps
+from builder.drill.fault import (
+    BALANCER_HUNG,
+    BALANCER_LOST,
+    CRASHED,
+    ETCD_MEMBER,
+    HOST_LOST,
+    NO_PAUSE,
+    POSTGRESQL_HUNG,
+    REPLICA_LOST,
+    SWITCHOVER,
+    Fault,
+    needs_balancers,
+    needs_etcd,
+    needs_own_etcd,
+    needs_replica,
+)
 from builder.drill.health import Scene
-from builder.drill.steps import Freeze, PowerOff, Script, Step
+from builder.drill.steps import Freeze, PowerOff, Script
 from builder.resources.sql import Server
-
-HOST_LOST = "database host lost"
-CRASHED = "PostgreSQL crashed"
-REPLICA_LOST = "replica lost"
-SWITCHOVER = "switchover"
-BALANCER_LOST = "balancer lost"
-BALANCER_HUNG = "balancer hung"
-POSTGRESQL_HUNG = "PostgreSQL hung"
-NO_PAUSE = 1.0  # seconds: what a busy machine itself may take
-ETCD_MEMBER = 2.0
-
-Bound = str | float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fault:
-    """One drill. `writes` and `reads` bound the outage; None: not promised, only measured.
-
-    `hold_seconds` is how long the fault stays before it is healed. `obstacle` says why this is no
-    drill here. `two_holders`: the address may have two until healed. `failovers`: at most so many.
-    """
-
-    name: str
-    doc: str
-    reference: str
-    steps: Callable[[Scene], Sequence[Step]]
-    writes: Bound | None
-    reads: Bound | None = None
-    hold_seconds: float = 15
-    obstacle: Callable[[Scene], str] = lambda _: ""
-    two_holders: bool = False
-    failovers: int = 0
-
-
-# ── who ─────────────────────────────────────────────────────────────────────────────────────────
-def _needs_replica(scene: Scene) -> str:
-    return "" if scene.replicas else "there is no replica"
-
-
-def _needs_balancers(scene: Scene) -> str:
-    return "" if scene.holder and len(scene.balancers) > 1 else "there is no second balancer"
-
-
-def _needs_etcd(scene: Scene) -> str:
-    return "" if len(scene.etcd) > 2 else "etcd has fewer than three members"
-
-
-def _needs_own_etcd(scene: Scene) -> str:
-    shared = [h for h in scene.etcd if len(scene.spec.hosts[h].roles) > 1]
-    return _needs_etcd(scene) or (f"etcd shares {', '.join(shared)}" if shared else "")
 
 
 def _others(scene: Scene, hosts: Sequence[str]) -> tuple[str, ...]:
@@ -116,7 +81,7 @@ _ALL = (
         reference="planned",
         steps=_switchover,
         writes=SWITCHOVER,
-        obstacle=_needs_replica,
+        obstacle=needs_replica,
     ),
     Fault(
         name="postgres-kill",
@@ -125,7 +90,7 @@ _ALL = (
         reference="R1",
         steps=_signal(_POSTMASTER, "KILL"),
         writes=CRASHED,
-        obstacle=_needs_replica,
+        obstacle=needs_replica,
     ),
     Fault(
         name="backend-kill",
@@ -142,7 +107,7 @@ _ALL = (
         steps=_signal(_POSTMASTER, "STOP", 'kill -CONT "$pid" 2>/dev/null || true'),
         writes=POSTGRESQL_HUNG,
         hold_seconds=45,
-        obstacle=_needs_replica,
+        obstacle=needs_replica,
     ),
     Fault(
         name="replica-postgres-kill",
@@ -150,7 +115,7 @@ _ALL = (
         reference="R1",
         steps=_signal(_POSTMASTER, "KILL", on=_replica),
         writes=REPLICA_LOST,
-        obstacle=_needs_replica,
+        obstacle=needs_replica,
     ),
     Fault(
         name="patroni-kill",
@@ -167,7 +132,7 @@ _ALL = (
         steps=lambda s: [steps.stop_main(s.leader, "patroni.service")],
         writes=HOST_LOST,
         hold_seconds=60,
-        obstacle=_needs_replica,
+        obstacle=needs_replica,
     ),
     # ── hosts ───────────────────────────────────────────────────────────────────────────────────
     Fault(
@@ -178,7 +143,7 @@ _ALL = (
         steps=lambda s: [PowerOff(host=s.leader)],
         writes=HOST_LOST,
         hold_seconds=40,
-        obstacle=_needs_replica,
+        obstacle=needs_replica,
     ),
     Fault(
         name="replica-power-off",
@@ -187,7 +152,7 @@ _ALL = (
         steps=lambda s: [PowerOff(host=s.replicas[0])],
         writes=REPLICA_LOST,
         hold_seconds=30,
-        obstacle=_needs_replica,
+        obstacle=needs_replica,
     ),
     Fault(
         name="freeze-leader",
@@ -197,7 +162,7 @@ _ALL = (
         steps=lambda s: [Freeze(host=s.leader)],
         writes=HOST_LOST,
         hold_seconds=60,
-        obstacle=_needs_replica,
+        obstacle=needs_replica,
     ),
     # ── links ───────────────────────────────────────────────────────────────────────────────────
     Fault(
@@ -208,7 +173,7 @@ _ALL = (
         steps=lambda s: [steps.cut_from_all(s.leader)],
         writes=HOST_LOST,
         hold_seconds=45,
-        obstacle=_needs_replica,
+        obstacle=needs_replica,
     ),
     Fault(
         name="replica-isolated",
@@ -217,7 +182,7 @@ _ALL = (
         steps=lambda s: [steps.cut_from_all(s.replicas[0])],
         writes=REPLICA_LOST,
         hold_seconds=45,
-        obstacle=_needs_replica,
+        obstacle=needs_replica,
     ),
     Fault(
         name="leader-cut-from-etcd",
@@ -227,7 +192,7 @@ _ALL = (
         writes=NO_PAUSE,
         reads=NO_PAUSE,
         hold_seconds=45,
-        obstacle=_needs_own_etcd,
+        obstacle=needs_own_etcd,
     ),
     Fault(
         name="leader-cut-from-replica",
@@ -236,7 +201,7 @@ _ALL = (
         steps=lambda s: [steps.cut_from(s.leader, _others(s, s.replicas))],
         writes=REPLICA_LOST,
         hold_seconds=30,
-        obstacle=_needs_replica,
+        obstacle=needs_replica,
     ),
     Fault(
         name="loss-20-percent",
@@ -246,7 +211,7 @@ _ALL = (
         steps=lambda s: [steps.lossy(s.leader, _others(s, s.etcd), 20)],
         writes=NO_PAUSE,
         hold_seconds=60,
-        obstacle=_needs_own_etcd,
+        obstacle=needs_own_etcd,
     ),
     # ── etcd ────────────────────────────────────────────────────────────────────────────────────
     Fault(
@@ -256,7 +221,7 @@ _ALL = (
         steps=lambda s: [PowerOff(host=_follower(s))],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
-        obstacle=_needs_own_etcd,
+        obstacle=needs_own_etcd,
     ),
     Fault(
         name="etcd-leader-off",
@@ -265,7 +230,7 @@ _ALL = (
         steps=lambda s: [PowerOff(host=s.etcd_leader)],
         writes=ETCD_MEMBER,
         reads=ETCD_MEMBER,
-        obstacle=_needs_own_etcd,
+        obstacle=needs_own_etcd,
     ),
     Fault(
         name="etcd-leader-stop",
@@ -275,7 +240,7 @@ _ALL = (
         writes=ETCD_MEMBER,
         reads=ETCD_MEMBER,
         hold_seconds=30,
-        obstacle=_needs_etcd,
+        obstacle=needs_etcd,
     ),
     Fault(
         name="etcd-majority-off",
@@ -285,7 +250,7 @@ _ALL = (
         writes=NO_PAUSE,
         reads=NO_PAUSE,
         hold_seconds=60,
-        obstacle=_needs_own_etcd,
+        obstacle=needs_own_etcd,
     ),
     # ── balancers ───────────────────────────────────────────────────────────────────────────────
     Fault(
@@ -295,7 +260,7 @@ _ALL = (
         steps=lambda s: [PowerOff(host=s.holder)],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
-        obstacle=_needs_balancers,
+        obstacle=needs_balancers,
     ),
     Fault(
         name="haproxy-kill",
@@ -304,7 +269,7 @@ _ALL = (
         steps=lambda s: [steps.kill_unit(s.holder, "haproxy.service")],
         writes=BALANCER_HUNG,
         reads=BALANCER_HUNG,
-        obstacle=_needs_balancers,
+        obstacle=needs_balancers,
     ),
     Fault(
         name="haproxy-stop",
@@ -314,7 +279,7 @@ _ALL = (
         writes=BALANCER_HUNG,
         reads=BALANCER_HUNG,
         hold_seconds=20,
-        obstacle=_needs_balancers,
+        obstacle=needs_balancers,
     ),
     Fault(
         name="keepalived-kill",
@@ -323,7 +288,7 @@ _ALL = (
         steps=lambda s: [steps.kill_unit(s.holder, "keepalived.service")],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
-        obstacle=_needs_balancers,
+        obstacle=needs_balancers,
     ),
     Fault(
         name="keepalived-stop",
@@ -333,7 +298,7 @@ _ALL = (
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
         hold_seconds=30,
-        obstacle=_needs_balancers,
+        obstacle=needs_balancers,
     ),
     Fault(
         name="vrrp-cut",
@@ -342,7 +307,7 @@ _ALL = (
         steps=lambda s: [steps.cut_vrrp(s.holder)],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
-        obstacle=_needs_balancers,
+        obstacle=needs_balancers,
         two_holders=True,
     ),
 )

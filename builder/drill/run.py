@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from builder.drill import clients, samples
-from builder.drill.faults import Fault
-from builder.drill.health import Scene, ailments, scene
+from builder.drill.fault import Fault
+from builder.drill.ground import Ground
+from builder.drill.health import Scene, ailments
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
-from builder.drill.inject import Injector, Tell, undisturbed
+from builder.drill.schema import stored, table
 from builder.drill.steps import Step, lacks
 from builder.drill.verdict import Case, Result, judged
-from builder.engine.desired import present
-from builder.errors import PghaError, TransportError
-from builder.resources.sql import Server, identifier
-from builder.role import Role
-from builder.spec.model import ClusterSpec
+from builder.errors import PghaError
 
 WARM_SECONDS = 20
 BEFORE_SECONDS = 3
@@ -50,40 +46,6 @@ class Recorder:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ground:
-    """The cluster to drill on. `status` and `differences` look anew at each call."""
-
-    spec: ClusterSpec
-    roles: Mapping[str, Role]
-    provider: Any
-    uris: Mapping[str, str]
-    status: Callable[[], Mapping[str, Any]]
-    differences: Callable[[], Sequence[str]]
-    tell: Tell
-    traffic: clients.Traffic = clients.Traffic()
-
-    @property
-    def injector(self) -> Injector:
-        return Injector(self.provider.endpoints(), self.provider, self.tell)
-
-    def promises(self) -> Mapping[str, float]:
-        roles = present(self.spec, self.roles)
-        return {p.fault: p.seconds for role in roles for p in role.promises(self.spec)}
-
-    def healthy_scene(self) -> Scene:
-        """Who is who; refuses a cluster that is not whole."""
-        status = self.status()
-        wrong = ailments(self.spec, status)
-        if wrong:
-            raise PghaError(
-                f"{self.spec.name} is not healthy: {'; '.join(wrong)}",
-                why="A second fault on top of this one could cost data or service.",
-                do="See `pgha-build status` and `pgha-build plan`; drill when all is well.",
-            )
-        return scene(self.spec, status)
-
-
 def obstacle(fault: Fault, who: Scene, provider: object) -> str:
     """Why this fault is no drill here; empty where it is."""
     reason = fault.obstacle(who)
@@ -95,7 +57,7 @@ def drill(ground: Ground, fault: Fault) -> Result:
     who = ground.healthy_scene()
     steps = fault.steps(who)
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    with _table(ground, who):
+    with table(ground, who):
         history, wrong = _recorded(ground, fault, steps, reads=bool(who.replicas))
     differences = tuple(ground.differences())
     case = Case(
@@ -142,7 +104,7 @@ def _recorded(
         wrong = _heal(ground, recorder)
         time.sleep(AFTER_SECONDS)  # and again
         end = time.monotonic()
-    return recorder.history(begin, end, _stored(ground)), wrong
+    return recorder.history(begin, end, stored(ground)), wrong
 
 
 def _allowed(provider: Any) -> Callable[[], bool]:
@@ -188,55 +150,3 @@ def _heal(ground: Ground, recorder: Recorder) -> Sequence[str]:
         time.sleep(1)  # until the next look
     recorder.mark(Moment.HEALTHY)
     return ()
-
-
-def _stored(ground: Ground) -> frozenset[int] | None:
-    from psycopg import Error
-
-    for _ in range(3):
-        try:
-            return clients.read_back(ground.uris["primary"])
-        except Error as error:
-            ground.tell("", f"cannot read back yet: {error}")
-            time.sleep(2)  # before the next attempt
-    return None
-
-
-# ── the table ───────────────────────────────────────────────────────────────────────────────────
-@contextmanager
-def _table(ground: Ground, who: Scene) -> Iterator[None]:
-    """A schema of our own in the first database, owned by the user whom the clients are."""
-    from psycopg.conninfo import conninfo_to_dict
-
-    said = conninfo_to_dict(ground.uris["primary"])
-    user, database = identifier(str(said["user"])), str(said["dbname"])
-    drop = f"DROP SCHEMA IF EXISTS {clients.SCHEMA} CASCADE;"
-    _sql(ground, who.leader, database, f"{drop} {_create(user)}")
-    try:
-        yield
-    finally:
-        with undisturbed():
-            _sql(ground, _leader(ground) or who.leader, database, drop)
-
-
-def _create(user: str) -> str:
-    return (
-        f"CREATE SCHEMA {clients.SCHEMA} AUTHORIZATION {user};"
-        f"CREATE TABLE {clients.TABLE} (number bigint PRIMARY KEY);"
-        f"ALTER TABLE {clients.TABLE} OWNER TO {user};"
-    )
-
-
-def _leader(ground: Ground) -> str | None:
-    leader: str | None = ground.status()["patroni"]["leader"]
-    return leader
-
-
-def _sql(ground: Ground, host: str, database: str, statements: str) -> None:
-    server = Server(port=ground.spec.sections["postgresql"]["port"])
-    quiet = "SET client_min_messages = 'warning';"
-    script = f"{server.psql(database=database)} <<'PGHA_SQL'\n{quiet}{statements}\nPGHA_SQL"
-    try:
-        ground.injector.run(host, script)
-    except TransportError as error:
-        ground.tell(host, f"{clients.SCHEMA} is left behind: {error.what}")

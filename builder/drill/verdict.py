@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from builder.drill.faults import SWITCHOVER, Bound, Fault
+from builder.drill.fault import SWITCHOVER, Bound, Fault
 from builder.drill.history import History, Kind, Moment
 from builder.drill.judge import (
     HOLDER_SECONDS,

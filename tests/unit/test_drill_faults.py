@@ -10,7 +10,8 @@ import pytest
 
 from builder import registry
 from builder.drill import samples
-from builder.drill.faults import FAULTS, Fault
+from builder.drill.fault import Fault
+from builder.drill.faults import FAULTS
 from builder.drill.health import Scene, ailments, scene
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome
 from builder.drill.run import obstacle

@@ -1,0 +1,58 @@
+"""What a drill is: a fault, whom it needs, what must hold. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from builder.drill.health import Scene
+from builder.drill.steps import Step
+
+HOST_LOST = "database host lost"
+CRASHED = "PostgreSQL crashed"
+REPLICA_LOST = "replica lost"
+SWITCHOVER = "switchover"
+BALANCER_LOST = "balancer lost"
+BALANCER_HUNG = "balancer hung"
+POSTGRESQL_HUNG = "PostgreSQL hung"
+NO_PAUSE = 1.0  # seconds: what a busy machine itself may take
+ETCD_MEMBER = 2.0
+
+Bound = str | float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One drill. `writes` and `reads` bound the outage; None: not promised, only measured.
+
+    `hold_seconds` is how long the fault stays before it is healed. `obstacle` says why this is no
+    drill here. `two_holders`: the address may have two until healed. `failovers`: at most so many.
+    """
+
+    name: str
+    doc: str
+    reference: str
+    steps: Callable[[Scene], Sequence[Step]]
+    writes: Bound | None
+    reads: Bound | None = None
+    hold_seconds: float = 15
+    obstacle: Callable[[Scene], str] = lambda _: ""
+    two_holders: bool = False
+    failovers: int = 0
+
+
+def needs_replica(scene: Scene) -> str:
+    return "" if scene.replicas else "there is no replica"
+
+
+def needs_balancers(scene: Scene) -> str:
+    return "" if scene.holder and len(scene.balancers) > 1 else "there is no second balancer"
+
+
+def needs_etcd(scene: Scene) -> str:
+    return "" if len(scene.etcd) > 2 else "etcd has fewer than three members"
+
+
+def needs_own_etcd(scene: Scene) -> str:
+    shared = [h for h in scene.etcd if len(scene.spec.hosts[h].roles) > 1]
+    return needs_etcd(scene) or (f"etcd shares {', '.join(shared)}" if shared else "")
