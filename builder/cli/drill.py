@@ -7,7 +7,6 @@ import logging
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from random import sample
 from typing import Any
@@ -27,6 +26,8 @@ from builder.engine.lock import locked
 from builder.errors import PghaError, TransportError
 from builder.transport.base import Connection
 from builder.workspace import Connections, Workspace
+
+INTERRUPTED = "interrupted"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -156,9 +157,8 @@ def _interrupt(number: int, frame: object) -> None:
 
 def _drilled(ground: Ground, possible: Sequence[Fault]) -> tuple[Sequence[Result], str]:
     """All, or those before the first that could not be carried out, and why it could not."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    with suppress(AttributeError):
-        signal.signal(signal.SIGHUP, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     results: list[Result] = []
     for fault in possible:
         ground.tell("", f"── {fault.name} ──")
@@ -166,13 +166,15 @@ def _drilled(ground: Ground, possible: Sequence[Fault]) -> tuple[Sequence[Result
             results.append(drill(ground, fault))
         except PghaError as error:
             return results, f"{fault.name} could not be carried out: {error}"
+        except KeyboardInterrupt:  # the fault is healed by now; what was measured is still told
+            return results, INTERRUPTED
         ground.tell("", line(results[-1]))
     return results, ""
 
 
 def _told(name: str, results: Sequence[Result], arguments: argparse.Namespace, stopped: str) -> int:
     if arguments.report:
-        arguments.report.write_text(report.page(name, results))
+        arguments.report.write_text(report.page(name, results, stopped=stopped))
     passed = not stopped and all(result.passed for result in results)
     drills = [result.document() for result in results]
     if stopped:
@@ -181,4 +183,6 @@ def _told(name: str, results: Sequence[Result], arguments: argparse.Namespace, s
         show_json({"cluster": name, "passed": passed, "drills": drills, "stopped": stopped})
     else:
         print("\n".join(rows(results)))
+    if stopped == INTERRUPTED:
+        return 130
     return 0 if passed else 1

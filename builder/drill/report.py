@@ -25,12 +25,15 @@ def require() -> None:
         ) from error
 
 
-def page(cluster: str, results: Sequence[Result], now: datetime | None = None) -> str:
+def page(
+    cluster: str, results: Sequence[Result], now: datetime | None = None, *, stopped: str = ""
+) -> str:
     from builder.drill.drawing import svg
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(_TEMPLATE.read_text()).render(
         cluster=cluster,
+        stopped=stopped,
         now=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         drills=[
             (result, result.document(), Markup(svg(result.history)))  # noqa: S704  our own drawing

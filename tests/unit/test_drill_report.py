@@ -92,6 +92,10 @@ def test_what_a_manager_asks_is_said_at_the_top(lost: int, words: str) -> None:
     assert words in page("orders", [result(lost=lost)], NOW)
 
 
+def test_a_page_of_drills_that_were_not_all_done_says_so() -> None:
+    assert "Not all drills were done: interrupted" in page("o", [], NOW, stopped="interrupted")
+
+
 def test_names_are_text_and_never_markup() -> None:
     assert "<b>x</b>" not in page("<b>x</b>", [result()], NOW)
 
