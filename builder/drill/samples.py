@@ -14,7 +14,7 @@ from builder.drill.history import Sample
 from builder.errors import PghaError
 from builder.role import Role
 from builder.spec.model import ClusterSpec
-from builder.transport.base import Endpoint
+from builder.transport.base import Connection, Endpoint
 
 INTERVAL_SECONDS = 0.25
 SILENCE_SECONDS = 3.0
@@ -24,7 +24,7 @@ _LIFE_SECONDS = 900
 def scripts(spec: ClusterSpec, roles: Mapping[str, Role]) -> Mapping[str, str]:
     """What to ask of each host: nothing of those that no role watches. Pure."""
     fragments = {
-        host.name: [roles[n].watch(spec, host) for n in host.roles if roles[n].watch]  # type: ignore[misc]
+        host.name: [watch(spec, host) for name in host.roles if (watch := roles[name].watch)]
         for host in spec.hosts.values()
     }
     return {name: _loop(found) for name, found in fragments.items() if found}
@@ -43,9 +43,13 @@ def _loop(fragments: Sequence[str]) -> str:
 
 
 def parse(host: str, line: str, at: float) -> Sample | None:
-    """None for a look that took too long to say anything of one moment. Pure."""
-    begin, end, *words = line.split()
-    if float(end) - float(begin) > SILENCE_SECONDS:
+    """None for half a line, and for a look too long to say anything of one moment. Pure."""
+    try:
+        begin, end, *words = line.split()
+        seconds = float(end) - float(begin)
+    except ValueError:
+        return None
+    if seconds > SILENCE_SECONDS:
         return None
     return Sample(at=at, host=host, words=frozenset(words))
 
@@ -57,7 +61,7 @@ class Sampler:
         self._endpoint, self._script, self._tell = endpoint, script, tell
         self._stop = threading.Event()
         self._heard = time.monotonic()
-        self._connection: object | None = None
+        self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._watch = threading.Thread(target=self._drop_silent, daemon=True)
 
@@ -95,7 +99,7 @@ class Sampler:
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()  # type: ignore[attr-defined]
+            connection.close()
 
 
 @contextmanager

@@ -166,6 +166,11 @@ def test_hosts_that_a_role_watches_are_asked_and_the_rest_is_left_alone(spec: Cl
         subprocess.run(["sh", "-n"], input=script, text=True, check=True)
 
 
+@pytest.mark.parametrize("line", ["", "100.00", "100.00 x", "Last login: never"])
+def test_half_a_line_says_nothing(line: str) -> None:
+    assert samples.parse("lb1", line, 7.0) is None
+
+
 def test_a_look_that_took_too_long_says_nothing() -> None:
     sample = samples.parse("lb1", "100.00 100.05 holder up:pg1", 7.0)
     assert sample
