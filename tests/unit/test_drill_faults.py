@@ -225,3 +225,18 @@ def test_a_cluster_that_does_not_heal_or_is_left_changed_has_failed() -> None:
 
 def test_an_address_that_nobody_was_seen_to_hold_is_held_by_nobody() -> None:
     assert failed(replace(CASE, has_address=True), 20) >= {"not one holder of the address"}
+
+
+@EVERY
+def test_on_a_single_host_a_drill_is_possible_or_says_why_not(fault: Fault, world: Any) -> None:
+    spec = world("one").spec
+    (name,) = spec.hosts
+    found = status(spec)
+    found["patroni"] |= {"leader": name, "members": {name: found["patroni"]["members"]["pg1"]}}
+    found["etcd"]["members"] = {name: {"healthy": True, "leader": True}}
+    found["haproxy"]["balancers"] = {name: {"answers": True, "primary": [name], "replica": []}}
+    found["keepalived"] = {"holders": [name], "running": [name], "hosts": [name]}
+    assert ailments(spec, found) == []
+    who = scene(spec, found)
+    reason = obstacle(fault, who, Lab())
+    assert reason or [step.host for step in fault.steps(who)] == [name]
