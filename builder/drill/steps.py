@@ -6,6 +6,7 @@ fault ends even when the controller's power does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builder.resources.base import quoted
@@ -63,15 +64,17 @@ class Freeze:
 
 Step = Script | PowerOff | Freeze
 
-_NEEDS = {PowerOff: ("kill", "start"), Freeze: ("freeze", "thaw")}
+# What a provider of machines must offer (methods that take a host), and what it says if it does not.
+_NEEDS: Mapping[type[Step], tuple[tuple[str, str], str]] = {
+    PowerOff: (("kill", "start"), "these machines' power cannot be cut from here"),
+    Freeze: (("freeze", "thaw"), "these machines cannot be frozen from here"),
+}
 
 
 def lacks(step: Step, provider: object) -> str:
     """What the provider of machines cannot do; empty where it can."""
-    missing = [name for name in _NEEDS.get(type(step), ()) if not hasattr(provider, name)]
-    if not missing:
-        return ""
-    return f"these machines cannot be made to {' or '.join(missing)} from here"
+    methods, reason = _NEEDS.get(type(step), ((), ""))
+    return "" if all(hasattr(provider, method) for method in methods) else reason
 
 
 # ── processes ───────────────────────────────────────────────────────────────────────────────────
