@@ -71,7 +71,9 @@ def main() -> None:
             for count in counts:
                 ssh, plan = measure(folder, count)
                 rows.append((count, ssh, plan))
-                print(f"{count:3} hosts: ssh {ssh:.3f} s, plan {plan:.3f} s, {plan / ssh:.2f} times")
+                print(
+                    f"{count:3} hosts: ssh {ssh:.3f} s, plan {plan:.3f} s, {plan / ssh:.2f} times"
+                )
         finally:
             subprocess.run([COMMAND, "destroy", "--yes"], cwd=folder, check=False)
     if len(rows) > 1:

@@ -64,7 +64,7 @@ class Freeze:
 
 Step = Script | PowerOff | Freeze
 
-# What a provider of machines must offer (methods that take a host), and what it says if it does not.
+# What a provider of machines must offer (methods that take a host), and what it says if not.
 _NEEDS: Mapping[type[Step], tuple[tuple[str, str], str]] = {
     PowerOff: (("kill", "start"), "these machines' power cannot be cut from here"),
     Freeze: (("freeze", "thaw"), "these machines cannot be frozen from here"),
