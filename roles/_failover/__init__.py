@@ -174,8 +174,12 @@ SECTION = Section(
         "synchronous": boolean(
             True,
             "A commit is acknowledged only when a second host has it, so a failover loses nothing. "
-            "With two database hosts, writes go on alone when the other is gone; with three or "
-            "more, a quorum acknowledges.",
+            "When no other host is left, writes go on alone.",
+        ),
+        "quorum": boolean(
+            False,
+            "With three or more database hosts, let any one of them acknowledge a commit, so that "
+            "none is waited for. Needs Patroni 4 (Debian 13), for older ones do not know it.",
         ),
         "ttl_seconds": _override("ttl", "Life of the leader's lease; overrides the preset."),
         "loop_wait_seconds": _override("loop_wait", "Pause of Patroni's loop; overrides."),

@@ -19,6 +19,9 @@ SCRIPT_USER = "keepalived_script"
 INTERFACE_SCRIPT = "/usr/local/lib/pgha-build/keepalived-interface"
 CHECK_SCRIPT = "/usr/local/lib/pgha-build/haproxy-answers"
 
+# Keepalived 2.2 ends its own process group with SIGTERM after finding a file good (143).
+_CHECK = f'{INTERFACE_SCRIPT} && {{ setsid -w keepalived -t -f "$0" || [ $? = 143 ]; }}'
+
 
 def resources(ctx: Context) -> Iterable[Resource]:
     here = (ctx.host.name,)
@@ -79,7 +82,7 @@ def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:
         options={
             "needs": needs,
             "mode": "0640",
-            "check": ("sh", "-c", f'{INTERFACE_SCRIPT} && keepalived -t -f "$0"', "{}"),
+            "check": ("sh", "-c", _CHECK, "{}"),
         },
         section=ctx.section(NAME),
         check=CHECK_SCRIPT,

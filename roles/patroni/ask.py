@@ -16,7 +16,9 @@ _COUNT = (
     "try: members = json.load(sys.stdin)\n"
     'except ValueError: sys.exit("Patroni does not answer yet")\n'
     'leaders = [m for m in members if m["Role"] == "Leader" and m["State"] == "running"]\n'
-    'replicas = [m for m in members if m["Role"] != "Leader" and m["State"] == "streaming"]\n'
+    'streams = lambda m: m["State"] == "streaming" or m["State"] == "running" and '
+    'str(m.get("Lag in MB")) == "0"\n'  # Patroni 3.0 does not tell «streaming» from «running»
+    'replicas = [m for m in members if m["Role"] != "Leader" and streams(m)]\n'
     "if len(leaders) == 1 and len(replicas) >= int(sys.argv[1]) - 1: sys.exit(0)\n"
     'print("; ".join(m["Member"] + " is " + m["Role"] + ", " + m["State"] for m in members)'
     ' or "no member yet")\n'

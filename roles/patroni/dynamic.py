@@ -34,10 +34,12 @@ def dynamic_config(spec: ClusterSpec) -> Mapping[str, Any]:
 
 
 def _synchronous(spec: ClusterSpec) -> bool | str:
-    """Two hosts: on, and not strict, so the survivor goes on alone. More: a quorum decides."""
-    if not spec.sections["failover"]["synchronous"]:
+    """Not strict: the last host goes on alone. A quorum only where asked for: Patroni 3 reads
+    the word as «off»."""
+    section = spec.sections["failover"]
+    if not section["synchronous"]:
         return False
-    return "quorum" if len(members(spec)) > 2 else True
+    return "quorum" if section["quorum"] and len(members(spec)) > 2 else True
 
 
 def parameters(spec: ClusterSpec) -> Mapping[str, Any]:
