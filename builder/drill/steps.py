@@ -113,20 +113,25 @@ def stop_unit(host: str, unit: str) -> Script:
 TABLE = "inet pgha_drill"
 
 
+# Where sshd listens, and where this session came in; sudo may hide the latter.
+_SSH_PORTS = (
+    "ports=$( { echo 22; sshd -T 2>/dev/null | awk '$1 == \"port\" { print $2 }'; "
+    'set -- ${SSH_CONNECTION:-}; echo "${4:-}"; } | grep . | sort -un | paste -sd, )'
+)
+
+
 def _filtered(host: str, incoming: str, outgoing: str) -> Script:
     """SSH, loopback and what is already answered to us stay: the drill must be able to heal."""
     table = (
         f"table {TABLE} {{\n"
         " chain incoming { type filter hook input priority -300;\n"
-        f"  iif lo accept; tcp dport $port accept; {incoming}\n }}\n"
+        f"  iif lo accept; tcp dport {{ $ports }} accept; {incoming}\n }}\n"
         " chain outgoing { type filter hook output priority -300;\n"
-        f"  oif lo accept; tcp sport $port accept; {outgoing}\n }}\n}}"
+        f"  oif lo accept; tcp sport {{ $ports }} accept; {outgoing}\n }}\n}}"
     )
-    # sshd's own port, as the session through which this runs knows it
-    port = "port=${SSH_CONNECTION:-22}; port=${port##* }"
     return Script(
         host=host,
-        do=f'{port}\nrules=$(cat <<PGHA_NFT\n{table}\nPGHA_NFT\n)\necho "$rules" | nft -f -',
+        do=f'{_SSH_PORTS}\nrules=$(cat <<PGHA_NFT\n{table}\nPGHA_NFT\n)\necho "$rules" | nft -f -',
         undo=f"nft delete table {TABLE} 2>/dev/null || true",
     )
 

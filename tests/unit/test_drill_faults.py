@@ -124,8 +124,8 @@ def test_a_host_that_stops_something_undoes_it(who: Scene) -> None:
 def test_what_is_cut_off_can_still_be_reached_over_ssh(who: Scene) -> None:
     (step,) = FAULTS["leader-isolated"].steps(who)
     assert isinstance(step, Script)
-    assert "tcp dport $port accept" in step.do
-    assert "tcp sport $port accept" in step.do
+    assert "tcp dport { $ports } accept" in step.do
+    assert "tcp sport { $ports } accept" in step.do
 
 
 # ── health ──────────────────────────────────────────────────────────────────────────────────────
