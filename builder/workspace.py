@@ -19,7 +19,7 @@ from builder.engine.desired import Desired, desired, present, roles_of
 from builder.engine.graph import ancestors
 from builder.engine.observe import Look, look
 from builder.engine.plan import Plan, leftovers, make_plan
-from builder.errors import PghaError, PlanError, TransportError
+from builder.errors import PghaError, PlanError, SecretsError, TransportError
 from builder.machines.base import Provider
 from builder.resources.base import Action, Change, Present
 from builder.security.store import SecretStore, open_store
@@ -85,6 +85,21 @@ class Workspace:
                     why=f"This spec describes {self.spec.name}; both would undo each other's work.",
                     do="Check the host's address, or destroy the other cluster first.",
                 )
+            if self.store.is_new and seen.manifest.entries:
+                raise SecretsError(
+                    f"{host} carries {self.spec.name} already, and {self.store.path} is not there",
+                    why="New secrets would replace every password and CA of a running cluster.",
+                    do="Bring the secrets file of this cluster back, from your copy.",
+                )
+
+    def keep_secrets(self) -> None:
+        """Write down what the spec newly needs, before any host gets it."""
+        _ = self.desired
+        if not self.store.save():
+            raise SecretsError(
+                f"somebody else has written {self.store.path} in the meantime",
+                do="Run the command again: it will use those secrets.",
+            )
 
     def plan(
         self, connections: Connections, looks: Mapping[str, Look], only: Collection[str] = ()

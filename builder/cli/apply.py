@@ -48,12 +48,11 @@ def apply(
 ) -> int:
     """Look under the lock, show, ask, carry out, report."""
     only = list(saved.only) if saved else arguments.only
-    _ = workspace.desired  # secrets that the spec needs anew come into being here …
-    workspace.store.save()  # … and are kept before any host gets one
     with workspace.connected() as connections:
         reachable = _reachable(connections)
         with locked(reachable, "apply"):
             looks = workspace.look(connections)
+            workspace.keep_secrets()
             plan = workspace.plan(connections, looks, only)
             if saved:
                 refuse_stale(saved, plan)

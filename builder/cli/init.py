@@ -65,7 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
     except SpecError:
         path.unlink() if path.read_text() == text else None
         raise
-    _ = workspace.desired  # every secret that the spec asks for comes into being here
-    workspace.store.save()
+    workspace.keep_secrets()
     print(f"{workspace.store.path}: secrets, readable by you only. Keep a copy in a safe place.")
     return 0

@@ -36,6 +36,7 @@ class SecretStore:
         self._name = name
         there = vault.read()
         self._content = fresh() if there is None else checked(there, vault.path)
+        self.is_new = there is None
         self._owed = not vault.exists() or self._readers_changed()
         self._authorities: dict[str, Authority] = {}
         self._keys: dict[tuple[str, str], Secret] = {}
