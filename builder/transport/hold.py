@@ -28,7 +28,7 @@ class HeldScript:
         while not self._ended.wait(HEARTBEAT_SECONDS):
             try:
                 self._channel.sendall(b"\n")
-            except OSError:
+            except (OSError, EOFError):
                 return  # the connection is gone, and with it the script
 
     def release(self) -> None:

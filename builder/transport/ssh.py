@@ -50,7 +50,7 @@ class SshConnection:
             channel.sendall(self._wrapped(script, "</dev/null"))
             channel.shutdown_write()
             output = self._read(channel, start + timeout_seconds + _GRACE_SECONDS, on_line)
-        except OSError as error:
+        except (OSError, EOFError) as error:
             raise self._lost(error) from error
         drain.join(_GRACE_SECONDS)
         status = self._status(channel, timeout_seconds)
@@ -65,7 +65,7 @@ class SshConnection:
         channel = self._open("sh")
         try:
             channel.sendall(self._wrapped(script, ""))
-        except OSError as error:
+        except (OSError, EOFError) as error:
             raise self._lost(error) from error
         return HeldScript(self.host, channel, timeout_seconds)
 
