@@ -215,7 +215,8 @@ class Apply:
         self._waiting |= {c.address for changes in rest for c in changes} - failed
 
     def _manifest_piece(self, host: str) -> Piece:
-        text = self._on_host[host] = manifests.dump(self._manifests[host])
+        text = manifests.dump(self._manifests[host])
+        self._on_host.pop(host, None)  # scripts may arrive in another order: the last word is ours
         put = Put(path=manifests.PATH, content=text.encode(), mode="0600")
         return Piece(label="", steps=(put,))
 
@@ -292,7 +293,7 @@ class Apply:
             list(pool.map(self._write_manifest, hosts))
 
     def _is_news(self, host: str) -> bool:
-        return manifests.dump(self._manifests[host]) != self._on_host[host]
+        return manifests.dump(self._manifests[host]) != self._on_host.get(host)
 
     def _write_manifest(self, host: str) -> None:
         script = Script(host=host, pieces=[self._manifest_piece(host)])
