@@ -21,15 +21,19 @@ _PARAMETERS = ("postgresql", "parameters")
 _PARAMETERS_PREFIX = "postgresql.parameters."
 _EVERYBODY = """\
 seen() {{ {ask} "$1/patroni" | sed -n 's/.*"dcs_last_seen": \\([0-9]*\\).*/\\1/p'; }}
-for url in {urls}; do
-  last=$(seen "$url") moved=0 tries=0
+has_read() {{
+  last=$(seen "$1") moved=0 tries=0
+  [ -n "$last" ] || return 0 # down: it reads it when it comes up
   while [ $moved -lt 2 ]; do
-    [ $tries -lt 240 ] || {{ echo "$url has not read the configuration"; exit 1; }}
-    now=$(seen "$url")
+    [ $tries -lt 240 ] || {{ echo "$1 has not read the configuration"; return 1; }}
+    now=$(seen "$1")
     if [ -n "$now" ] && [ "$now" != "$last" ]; then last=$now moved=$((moved + 1)); fi
     tries=$((tries + 1)); sleep 0.5
   done
-done
+}}
+all=
+for url in {urls}; do has_read "$url" & all="$all $!"; done
+for one in $all; do wait "$one"; done
 """
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from paramiko import PKey, Transport
 
 _UNACKNOWLEDGED_MS = 20000  # a host that has vanished is noticed after this
+_CONNECT_SECONDS = 5  # a host that is up answers a SYN at once, even from another continent
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
@@ -27,7 +28,9 @@ def open_socket(endpoint: Endpoint, through: Transport | None, timeout_seconds: 
             return through.open_channel(
                 "direct-tcpip", target, ("127.0.0.1", 0), timeout=timeout_seconds
             )
-        sock = socket.create_connection((endpoint.address, endpoint.port), timeout_seconds)
+        limit = min(timeout_seconds, _CONNECT_SECONDS)
+        sock = socket.create_connection((endpoint.address, endpoint.port), limit)
+        sock.settimeout(timeout_seconds)
     except OSError as error:
         raise _unreachable(endpoint, error) from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
