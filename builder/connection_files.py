@@ -15,7 +15,7 @@ def write_connection_files(workspace: Workspace) -> None:
         return
     home = workspace.spec.path.parent / ".pgha" / workspace.spec.name
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(home / "ca.crt", workspace.store.authority("cluster").certificate_pem, 0o644)
+    _write(home / "ca.crt", workspace.store.authority("cluster").bundle_pem, 0o644)
     lines = "".join(sorted(set(_lines(workspace))))
     _write(home / "pgpass", lines.encode(), 0o600)
 

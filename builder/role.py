@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from builder.resources.base import Change, Resource
 from builder.resources.certificate import Certificate
@@ -19,6 +19,9 @@ from builder.security.secret import Secret
 from builder.spec.model import ClusterSpec, Host
 from builder.spec.section import Section
 from builder.templates import Rendered, render
+
+if TYPE_CHECKING:
+    from builder.operations.course import Operation
 
 
 class Secrets(Protocol):
@@ -113,7 +116,7 @@ class Context:
 
     def authority_file(self, path: str, authority: str, **options: Any) -> File:
         """The public certificate of an authority, for whoever verifies what it signed."""
-        content = self.secrets.authority(authority).certificate_pem
+        content = self.secrets.authority(authority).bundle_pem
         return File(hosts=(self.host.name,), name=path, content=content, **options)
 
 
@@ -121,6 +124,7 @@ def _nothing(*_: object) -> Iterable[Any]:
     return ()
 
 
+Needed = Callable[[ClusterSpec, Host, Mapping[str, Any]], str]
 Refine = Callable[[ClusterSpec, Mapping[str, Change]], Mapping[str, Change]]
 
 
@@ -147,6 +151,8 @@ class Role:
     those of the same address, or a PlanError that refuses the plan. `connection` is what a client
     needs (`primary`, `replica`: libpq URIs). `watch` is shell that says in words what a host is
     now, for a drill to sample: `primary`, `holder` (of the address), `up:NAME` (gets writes).
+    `operations` are what `pgha-build ops` offers for it. `needed` says, from the JSON of `status`,
+    why the cluster cannot do without a host now ("" where it can).
     """
 
     name: str
@@ -162,3 +168,5 @@ class Role:
     connection: Callable[[ClusterSpec], Mapping[str, str]] | None = None
     status: StatusProbe | None = None
     watch: Callable[[ClusterSpec, Host], str] | None = None
+    operations: tuple[Operation, ...] = ()
+    needed: Needed | None = None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from builder import registry
 from builder.engine.desired import Desired, desired, present, roles_of
@@ -22,6 +23,7 @@ from builder.engine.plan import Plan, leftovers, make_plan
 from builder.errors import PghaError, PlanError, SecretsError, TransportError
 from builder.machines.base import Provider
 from builder.resources.base import Action, Change, Present
+from builder.resources.certificate import Certificate
 from builder.security.store import SecretStore, open_store
 from builder.spec.model import ClusterSpec
 from builder.spec.read import read_spec
@@ -33,15 +35,23 @@ Connections = Mapping[str, Connection | TransportError]
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """One cluster.yml and everything that follows from it without a connection."""
+    """One cluster.yml and everything that follows from it without a connection.
+
+    `newest`: packages are wanted as new as their sources have them, not just installed.
+    """
 
     spec: ClusterSpec
     store: SecretStore
+    newest: bool = False
 
     @classmethod
     def open(cls, file: Path) -> Workspace:
         spec = read_spec(file)
         return cls(spec=spec, store=open_store(spec.path, spec.name))
+
+    def anew(self, **changes: Any) -> Workspace:
+        """The same, with everything that follows from the secrets derived again."""
+        return replace(self, **changes)
 
     @cached_property
     def provider(self) -> Provider:
@@ -158,7 +168,8 @@ class Workspace:
             }
             for host in self.spec.hosts.values()
         }
-        return look(connections, (), extra)
+        certificates = [r for r in self.desired.resources if isinstance(r, Certificate)]
+        return look(connections, certificates, extra)
 
     def connection_strings(self) -> Mapping[str, str]:
         for role in present(self.spec, registry.roles()):

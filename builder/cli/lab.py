@@ -17,6 +17,7 @@ _OF_ONE_HOST = {
     "stop": "shut a host down cleanly",
     "start": "switch a stopped host on",
     "kill": "cut a host's power",
+    "wipe": "cut a host's power and throw its disk away; `up` then makes a blank one",
     "freeze": "hang a host",
     "thaw": "let a hung host go on",
 }

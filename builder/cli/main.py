@@ -19,6 +19,7 @@ VERBS = {
     "plan": "show what apply would change",
     "apply": "bring the hosts to what cluster.yml says",
     "status": "show the whole cluster at a glance",
+    "ops": "switchover, restart, replace, rotate: change a running cluster, guarded",
     "drill": "inject a fault under write traffic; report outage and lost writes",
     "up": "make and start the machines, then apply",
     "destroy": "take down what is ours",

@@ -10,7 +10,10 @@ from typing import Any
 from builder import registry
 from builder.cli.output import show_json
 from builder.engine.desired import present
+from builder.engine.observe import Look
 from builder.errors import TransportError
+from builder.resources.base import Present
+from builder.resources.certificate import DAYS_LEFT
 from builder.workspace import Connections, Workspace
 
 
@@ -60,7 +63,34 @@ def status(workspace: Workspace, connections: Connections) -> dict[str, Any]:
                 if role.name in seen.extra
             }
             document[role.name] = role.status.summarise(workspace.spec, answers)
-    return {**document, "connection": dict(workspace.connection_strings())}
+    return {
+        **document,
+        "certificates": days_left(looks),
+        "managed": {host: len(seen.manifest.entries) for host, seen in looks.items()},
+        "connection": dict(workspace.connection_strings()),
+    }
+
+
+def days_left(looks: Mapping[str, Look]) -> Mapping[str, Mapping[str, int]]:
+    """Per host and certificate, the days until it ends; applied anew when a third is left."""
+    return {
+        host: {
+            address.partition(":")[2]: said.attributes[DAYS_LEFT]
+            for address, said in seen.observed.items()
+            if isinstance(said, Present) and DAYS_LEFT in said.attributes
+        }
+        for host, seen in looks.items()
+        if not seen.error
+    }
+
+
+def first_to_end(left: Mapping[str, Mapping[str, int]]) -> str:
+    """The certificate that ends first, in words."""
+    found = [(days, host, path) for host, paths in left.items() for path, days in paths.items()]
+    if not found:
+        return ""
+    days, host, path = min(found)
+    return f"{len(found)}; the first to end has {days} days left: {path} on {host}"
 
 
 def _text(document: Mapping[str, Any]) -> Iterator[str]:
@@ -73,6 +103,8 @@ def _text(document: Mapping[str, Any]) -> Iterator[str]:
             first, *rest = role.status.rows(document[name]) or [""]
             yield f"{name:<11} {first}"
             yield from (f"{'':<11} {row}" for row in rest)
+    if words := first_to_end(document["certificates"]):
+        yield from ("", f"{'certificates':<11} {words}")
     if document["connection"]:
         yield ""
         for side, uri in document["connection"].items():

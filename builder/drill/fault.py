@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from builder.drill.health import Scene
+from builder.drill.scene import Scene
 from builder.drill.steps import Step
 
 HOST_LOST = "database host lost"

@@ -25,7 +25,7 @@ from builder.drill.fault import (
     needs_own_etcd,
     needs_replica,
 )
-from builder.drill.health import Scene
+from builder.drill.scene import Scene
 from builder.drill.steps import Freeze, PowerOff, Script
 from builder.resources.sql import Server
 

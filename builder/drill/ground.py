@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.drill import clients
-from builder.drill.health import Scene, ailments, scene
 from builder.drill.inject import Injector, Tell
+from builder.drill.scene import Scene, scene
 from builder.engine.desired import present
 from builder.errors import PghaError
+from builder.health import ailments
 from builder.role import Role
 from builder.spec.model import ClusterSpec
 

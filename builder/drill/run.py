@@ -11,12 +11,13 @@ from typing import Any
 from builder.drill import clients, samples
 from builder.drill.fault import Fault
 from builder.drill.ground import Ground
-from builder.drill.health import Scene, ailments
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
+from builder.drill.scene import Scene
 from builder.drill.schema import stored, table
 from builder.drill.steps import Step, lacks
 from builder.drill.verdict import Case, Result, judged
 from builder.errors import PghaError
+from builder.health import ailments
 
 WARM_SECONDS = 20
 BEFORE_SECONDS = 3

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from builder.drill import clients
 from builder.drill.ground import Ground
-from builder.drill.health import Scene
 from builder.drill.inject import undisturbed
+from builder.drill.scene import Scene
 from builder.errors import PghaError
 from builder.resources.sql import Server, identifier
 

@@ -36,6 +36,7 @@ _PRINT = (
     "/^-----BEGIN/F;s|^[-A-Za-z0-9+/= ]\\{1,76\\}$|=&|p}"
 )
 _AUTHORITY_WARNING = timedelta(days=365)
+DAYS_LEFT = "days_left"  # observed only: nothing is wanted of it
 _NOWHEN = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -57,10 +58,14 @@ class Certificate(Resource):
         return {
             **_said(self.request),
             "issuer": self.authority.fingerprint[:16] if self.authority else "",
-            "key": hashlib.sha256(self.key.reveal().encode()).hexdigest(),
+            "key": self._key_sum,
             "key_mode": f"0600 {self.owner}:{self.group}",
             "life": LONG_LIFE,
         }
+
+    @property
+    def _key_sum(self) -> str:
+        return hashlib.sha256(self.key.reveal().encode()).hexdigest()
 
     def hides(self, attribute: str) -> bool:
         return attribute == "key"
@@ -100,10 +105,11 @@ class Certificate(Resource):
         if all(isinstance(item, Absent) for item in found):
             return Absent()
         certificate, key = (item if isinstance(item, Entry) else None for item in found)
+        key_sum = sums.get(self.key_path, "(unreadable)") if _is_file(key) else _what(key)
         return Present(
             attributes={
-                **self._said_by(certificate, text),
-                "key": sums.get(self.key_path, "(unreadable)") if _is_file(key) else _what(key),
+                **self._said_by(certificate, text, key_sum),
+                "key": key_sum,
                 "key_mode": self._mode(certificate, key),
             },
             note=self._note(),
@@ -126,16 +132,20 @@ class Certificate(Resource):
         name = self.authority.certificate.subject.rfc4514_string()
         return f"the authority {name} ends on {end:%Y-%m-%d}, and all that it signed with it"
 
-    def _said_by(self, entry: Entry | None, text: str) -> Mapping[str, object]:
+    def _said_by(self, entry: Entry | None, text: str, key_sum: str) -> Mapping[str, object]:
+        """Over which key it is signed matters where that is the wanted one; else it is renewed."""
         if not _is_file(entry):
             return {"life": _what(entry)}
         try:
             found = parsed(text)
             request = request_of(found)
-            issuer = issuer_of(found, self.authority, self.key) if self.authority else ""
+            key = self.key if key_sum == self._key_sum else None
+            issuer = issuer_of(found, self.authority, key) if self.authority else ""
         except ValueError:
             return {"life": "not a certificate"}
-        return {**_said(request), "issuer": issuer, "life": life_of(found, self.now)}
+        days = (found.not_valid_after_utc - self.now).days
+        life = life_of(found, self.now)
+        return {**_said(request), "issuer": issuer, "life": life, DAYS_LEFT: days}
 
     @property
     def _paths(self) -> tuple[str, str]:

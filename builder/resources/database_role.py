@@ -95,6 +95,13 @@ class DatabaseRole(Resource):
         statement = f"{verb} ROLE {name} WITH {' '.join(options)};"
         return (self.server.change("\n".join([statement, *grants])),)
 
+    def password_steps(self) -> Sequence[Step]:
+        """Set the password of a role that is there, and nothing else."""
+        if self.verifier is None:
+            return ()
+        password = literal(self.verifier.reveal())
+        return (self.server.change(f"ALTER ROLE {identifier(self.name)} PASSWORD {password};"),)
+
     def recall(self) -> Mapping[str, str]:
         return self.server.recall()
 

@@ -95,9 +95,9 @@ class RestApi:
         }
         lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
         tls = ("--cacert", self.ca, "--cert", self.certificate, "--key", self.key)
-        words = ("curl", "-sS", "-f", "--max-time", str(timeout_seconds), *tls)
+        words = ("curl", "-sS", "--fail-with-body", "--max-time", str(timeout_seconds), *tls)
         call = f'{quoted((*words, "-K", "-"))} "$url"{quoted([path])}'
-        script = f"{self._own_url()}; {{ {only_if}; }} || exit 0; {call} >/dev/null"
+        script = f"{self._own_url()}; {{ {only_if}; }} || exit 0; {call}"
         return Shell(script=script, stdin=lines.encode(), timeout_seconds=timeout_seconds + 5)
 
 

@@ -7,6 +7,7 @@ apply that was killed half-way leaves no pair that does not match. docs/decision
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -41,10 +42,24 @@ class CertificateRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Authority:
-    """A CA: its certificate as PEM, and its private key."""
+    """A CA: its certificate as PEM, and its private key.
+
+    `beside` are certificates of others that are trusted like it while one takes over from another.
+    """
 
     certificate_pem: bytes
     key_pem: Secret = field(repr=False)
+    beside: tuple[bytes, ...] = ()
+
+    def trusted(self) -> Iterator[Authority]:
+        """Itself, and those beside it, which can only verify."""
+        yield self
+        yield from (Authority(certificate_pem=pem, key_pem=Secret("")) for pem in self.beside)
+
+    @property
+    def bundle_pem(self) -> bytes:
+        """What whoever verifies must trust."""
+        return b"".join((self.certificate_pem, *self.beside))
 
     @cached_property
     def certificate(self) -> x509.Certificate:

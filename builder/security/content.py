@@ -62,13 +62,26 @@ def _mistakes(content: Mapping[str, Any]) -> Iterator[str]:
     for name, text in content["passwords"].items():
         if not _is_password(text):
             yield f"passwords.{name} is not 8 or more of A-Z, a-z, 0-9, _ that YAML reads as text"
-    for name, record in content["authorities"].items():
-        halves = record if isinstance(record, dict) else {}
-        if not all(isinstance(halves.get(half), str) for half in ("certificate", "key")):
-            yield f"authorities.{name} does not have a certificate and a key"
+    yield from _broken_authorities(content["authorities"])
     for name, number in content["generations"].items():
         if type(number) is not int or number < 1:
             yield f"generations.{name} is not a number from 1"
+
+
+def _broken_authorities(authorities: Mapping[str, Any]) -> Iterator[str]:
+    for name, record in authorities.items():
+        halves = record if isinstance(record, dict) else {}
+        if not all(isinstance(halves.get(half), str) for half in ("certificate", "key")):
+            yield f"authorities.{name} does not have a certificate and a key"
+        elif not _is_rotation(halves):
+            yield f"authorities.{name}: what a rotation left there (coming, retired) is damaged"
+
+
+def _is_rotation(record: Mapping[str, Any]) -> bool:
+    coming = record.get("coming", {"certificate": "", "key": ""})
+    halves = coming if isinstance(coming, dict) else {}
+    texts = (halves.get("certificate"), halves.get("key"), record.get("retired", ""))
+    return all(isinstance(text, str) for text in texts)
 
 
 def _is_seed(text: object) -> bool:

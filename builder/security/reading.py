@@ -58,17 +58,27 @@ def request_of(certificate: x509.Certificate) -> CertificateRequest:
     )
 
 
-def issuer_of(certificate: x509.Certificate, authority: Authority, key: Secret) -> str:
-    """The start of the authority's fingerprint if it signed this over `key`; else who did."""
+def issuer_of(certificate: x509.Certificate, authority: Authority, key: Secret | None) -> str:
+    """The start of the fingerprint of who signed this over `key`, of those who are trusted.
+
+    Without a `key` it may be over any.
+    """
+    signer = next((a for a in authority.trusted() if _signed(certificate, a)), None)
+    if signer is None:
+        return f"another: {certificate.issuer.rfc4514_string() or 'nobody'}"
+    if key and certificate.public_key() != load_key(key).public_key():
+        return "signed, over another key"
+    return signer.fingerprint[:16]
+
+
+def _signed(certificate: x509.Certificate, authority: Authority) -> bool:
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     try:
         certificate.verify_directly_issued_by(authority.certificate)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return f"another: {certificate.issuer.rfc4514_string() or 'nobody'}"
-    if certificate.public_key() != load_key(key).public_key():
-        return "signed, over another key"
-    return authority.fingerprint[:16]
+        return False
+    return True
 
 
 def life_of(certificate: x509.Certificate, now: datetime) -> str:

@@ -12,15 +12,16 @@ import fcntl
 import hashlib
 import hmac
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 from builder.errors import SecretsError
+from builder.security import rotation
 from builder.security.authority import Authority, derived_key, new_authority
-from builder.security.content import PARTS, checked, fresh, merged, new_password
+from builder.security.content import PARTS, Content, checked, fresh, merged, new_password
 from builder.security.secret import Secret
 from builder.security.vault import Vault
 
@@ -35,6 +36,7 @@ class SecretStore:
         self._vault = vault
         self._name = name
         there = vault.read()
+        self._there = there
         self._content = fresh() if there is None else checked(there, vault.path)
         self.is_new = there is None
         self._owed = not vault.exists() or self._readers_changed()
@@ -66,8 +68,11 @@ class SecretStore:
 
     def _recorded(self, name: str) -> Authority:
         record = self._content["authorities"][name]
-        pem = record["certificate"].encode()
-        found = Authority(certificate_pem=pem, key_pem=Secret(record["key"]))
+        found = Authority(
+            certificate_pem=record["certificate"].encode(),
+            key_pem=Secret(record["key"]),
+            beside=rotation.trusted_beside(record),
+        )
         if not found.is_whole():
             raise SecretsError(
                 f"{self.path}: authorities.{name}: certificate and key do not belong together",
@@ -76,15 +81,18 @@ class SecretStore:
         return found
 
     def _made(self, name: str) -> Authority:
-        made = new_authority(f"{self._name} {name} CA", datetime.now(UTC))
-        record = {"certificate": made.certificate_pem.decode(), "key": made.key_pem.reveal()}
-        self._content["authorities"][name] = record
+        made = self._new_authority(name, datetime.now(UTC))
+        self._content["authorities"][name] = rotation.as_record(made)
         self._owed = True
         return made
 
+    def _new_authority(self, name: str, now: datetime) -> Authority:
+        return new_authority(f"{self._name} {name} CA", now)
+
     def leaf_key(self, host: str, purpose: str) -> Secret:
         if (host, purpose) not in self._keys:
-            generation = self._content["generations"].get(purpose, 1)
+            generations = self._content["generations"]
+            generation = generations.get(purpose, generations.get(rotation.ALL_LEAVES, 1))
             self._keys[host, purpose] = derived_key(self._seed, host, purpose, generation)
         return self._keys[host, purpose]
 
@@ -100,7 +108,8 @@ class SecretStore:
     def values(self) -> Iterator[Secret]:
         """Every secret text, for tests that look for leaks."""
         yield from (Secret(text) for text in self._content["passwords"].values())
-        yield from (Secret(record["key"]) for record in self._content["authorities"].values())
+        for record in self._content["authorities"].values():
+            yield from (Secret(one["key"]) for one in (record, record.get("coming")) if one)
         yield Secret(self._content["leaf_seed"])
         yield from self._keys.values()
 
@@ -118,10 +127,42 @@ class SecretStore:
             if there is not None:
                 self._content = merged(checked(there, self.path), ours, self.path)
             self._content["readers"] = self._readers
-            self._vault.write(self._content)
-        self._owed = False
-        self._authorities.clear()
+            self._write()
         return all(self._content[part] | ours[part] == self._content[part] for part in PARTS)
+
+    def rotate(self, change: Callable[[Content], Content]) -> None:
+        """Replace secrets by others, on disk before anybody uses them.
+
+        Raises SecretsError where somebody else has written the file since we read it.
+        """
+        with _locked(self.path):
+            if self._vault.read() != self._there or self.is_new:
+                raise SecretsError(
+                    f"{self.path} was written by somebody else in the meantime",
+                    do="Run the command again: it will use those secrets.",
+                )
+            self._content = change(self._content)
+            self._write()
+
+    def announce(self) -> None:
+        """Begin a rotation of the authorities (`rotation`)."""
+        now = datetime.now(UTC)
+        self.rotate(lambda c: rotation.announced(c, lambda n: self._new_authority(n, now)))
+
+    @property
+    def phase(self) -> rotation.Phase:
+        return rotation.phase(self._content)
+
+    @property
+    def password_names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._content["passwords"]))
+
+    def _write(self) -> None:
+        self._vault.write(self._content)
+        self._there = self._vault.read()
+        self.is_new = self._owed = False
+        self._authorities.clear()
+        self._keys.clear()
 
     @property
     def _readers(self) -> list[str]:

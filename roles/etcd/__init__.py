@@ -6,7 +6,7 @@ from builder.role import Role
 from roles.etcd.desired import cluster_resources, openings, resources
 from roles.etcd.member import founders
 from roles.etcd.settings import NAME, SECTION
-from roles.etcd.status import STATUS
+from roles.etcd.status import STATUS, needed
 
 ROLE = Role(
     name=NAME,
@@ -18,4 +18,5 @@ ROLE = Role(
     openings=openings,
     refine=founders,
     status=STATUS,
+    needed=needed,
 )

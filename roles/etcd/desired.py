@@ -64,7 +64,8 @@ def resources(ctx: Context) -> Iterable[Resource]:
         hosts=here,
         name=UNIT,
         needs=(member.address,),
-        restart_on=(settings.address, unit.address),
+        # etcd reads its own pair at each connection, and whom it trusts only at its start.
+        restart_on=(settings.address, unit.address, *(f.address for f in tls if f.kind == "file")),
         group="etcd",
         after_restart=health(ctx.spec),
         last=_leads(ctx),

@@ -53,4 +53,16 @@ def _rows(summary: Mapping[str, Any]) -> Sequence[str]:
     return yield_rows
 
 
+def needed(spec: ClusterSpec, host: Host, status: Mapping[str, Any]) -> str:
+    """Without the host, and whoever is ill, a majority must remain, or nobody can be added."""
+    etcd = status["etcd"]["members"]
+    if host.name not in etcd:
+        return ""
+    healthy = [name for name, member in etcd.items() if member["healthy"] and name != host.name]
+    if len(healthy) > len(etcd) // 2:
+        return ""
+    left = ", ".join(healthy) or "none"
+    return f"of {len(etcd)} etcd members only {left} would be left: no quorum"
+
+
 STATUS = StatusProbe(script=_script, summarise=_summarise, rows=_rows)

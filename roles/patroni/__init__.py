@@ -8,9 +8,10 @@ from roles._failover import promises
 from roles.patroni.ask import leads
 from roles.patroni.contents import contents
 from roles.patroni.desired import resources
+from roles.patroni.operations import OPERATIONS
 from roles.patroni.running import follow_through
 from roles.patroni.settings import NAME, PATRONI, POSTGRESQL, openings
-from roles.patroni.status import STATUS
+from roles.patroni.status import STATUS, needed
 
 ROLE = Role(
     name=NAME,
@@ -24,4 +25,6 @@ ROLE = Role(
     refine=follow_through,
     status=STATUS,
     watch=leads,
+    operations=OPERATIONS,
+    needed=needed,
 )

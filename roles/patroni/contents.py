@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from builder.resources.base import Resource
@@ -10,6 +10,7 @@ from builder.resources.database import Database, Extension
 from builder.resources.database_role import DatabaseRole
 from builder.resources.gate import Gate
 from builder.resources.patroni_config import PatroniConfig, RestApi
+from builder.resources.steps import Step
 from builder.role import Secrets
 from builder.security.scram import verifier
 from builder.spec.model import ClusterSpec
@@ -111,6 +112,12 @@ def _users(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Itera
             member_of=tuple(user["member_of"]),
             connection_limit=user["connection_limit"],
         )
+
+
+def own_passwords(spec: ClusterSpec, secrets: Secrets) -> Sequence[Step]:
+    """Tell the database every password of ours, on the leader."""
+    roles = [*_own(spec, secrets, ()), *_users(spec, secrets, ())]
+    return [step for role in roles for step in role.password_steps()]
 
 
 def _role(

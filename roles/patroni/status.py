@@ -82,4 +82,14 @@ def _row(name: str, member: Mapping[str, Any]) -> str:
     return "  ".join(part for part in parts if part)
 
 
+def needed(spec: ClusterSpec, host: Host, status: Mapping[str, Any]) -> str:
+    """Somebody else must have the data, and lead with it."""
+    patroni = status["patroni"]
+    if host.name not in patroni["members"]:
+        return ""
+    if not patroni["leader"] or patroni["leader"] == host.name:
+        return "no other host leads, so there may be no other copy of the data"
+    return ""
+
+
 STATUS = StatusProbe(script=_script, summarise=_summarise, rows=_rows)

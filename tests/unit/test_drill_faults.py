@@ -12,12 +12,13 @@ from builder import registry
 from builder.drill import samples
 from builder.drill.fault import Fault
 from builder.drill.faults import FAULTS
-from builder.drill.health import Scene, ailments, scene
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome
 from builder.drill.run import obstacle
+from builder.drill.scene import Scene, scene
 from builder.drill.steps import Freeze, PowerOff, Script
 from builder.drill.verdict import Case, judged
 from builder.engine.desired import present
+from builder.health import ailments
 from builder.spec.model import ClusterSpec
 
 EVERY = pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))

@@ -104,6 +104,13 @@ class LabProvider:
         with self._locked():
             self.host(host).kill()
 
+    def wipe(self, host: str) -> None:
+        """The machine is dead: power cut, disk gone. `up` puts a blank one in its place."""
+        with self._locked():
+            dead = self.host(host)
+            dead.kill()
+            run(["rm", "-rf", "--one-file-system", str(dead.place.directory)])
+
     def freeze(self, host: str) -> None:
         """Hang the host; `thaw` lets it go on."""
         self.host(host).freeze()

@@ -1,0 +1,41 @@
+"""Who is who in a healthy cluster. Pure, over the JSON of `pgha-build status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from builder.spec.model import ClusterSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Who is who at the moment of the fault; names of hosts."""
+
+    spec: ClusterSpec
+    leader: str
+    replicas: tuple[str, ...]
+    holder: str
+    balancers: tuple[str, ...]
+    etcd_leader: str
+    etcd: tuple[str, ...]
+
+    def address(self, host: str) -> str:
+        return self.spec.hosts[host].address
+
+
+def scene(spec: ClusterSpec, status: Mapping[str, Any]) -> Scene:
+    """Of a healthy cluster."""
+    patroni, etcd = status["patroni"], status["etcd"]
+    holders = status.get("keepalived", {}).get("holders", [])
+    balancers = tuple(status.get("haproxy", {}).get("balancers", {}))
+    return Scene(
+        spec=spec,
+        leader=patroni["leader"],
+        replicas=tuple(name for name in patroni["members"] if name != patroni["leader"]),
+        holder=holders[0] if holders else "",
+        balancers=balancers,
+        etcd_leader=next((name for name, m in etcd["members"].items() if m["leader"]), ""),
+        etcd=tuple(etcd["members"]),
+    )

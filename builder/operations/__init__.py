@@ -1,0 +1,1 @@
+"""What is done to a running cluster on purpose: guarded courses of steps, as pure generators."""

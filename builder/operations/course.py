@@ -1,0 +1,105 @@
+"""What an operation is made of. Pure.
+
+An operation is a *course*: a generator that yields what it wants to know or to have done, and is
+sent the answer. It does no IO, so its order can be tested by answering it, and by ending it after
+every single step; `builder.operations.run` carries it out on real hosts.
+
+A course holds to two rules. It may be ended after any step (the controller dies, Ctrl-C), and the
+cluster then still serves. And it decides nothing on what it knew before a step: it asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from builder.errors import PghaError
+from builder.resources.steps import Step
+from builder.role import Needed
+from builder.security.store import SecretStore
+from builder.spec.model import ClusterSpec
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Look at the whole cluster: answered with the JSON of `pgha-build status`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirm:
+    """Ask a person, who is told what it costs; the operation ends there on a no."""
+
+    question: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class On:
+    """Carry out steps on one host. Raises OperationError into the course when they fail."""
+
+    host: str
+    label: str
+    steps: Sequence[Step]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converge:
+    """Plan and apply cluster.yml, as `apply` does; `newest` lets packages be upgraded."""
+
+    why: str
+    newest: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """Change the secrets file, before any host gets to know; answered when it is on disk."""
+
+    label: str
+    change: Callable[[SecretStore], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """Wait until the cluster is whole again: all members up, and traffic where it belongs."""
+
+    timeout_seconds: int = 180
+
+
+Request = Ask | Confirm | On | Converge | Keep | Whole
+Course = Generator[Request, Any, None]
+
+
+class OperationError(PghaError):
+    """An operation was refused, or a step of it failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What an operation is about: the spec, its secrets, and the words after its name.
+
+    `refusals` are the roles' reasons why a host cannot be spared now (`Role.needed`).
+    """
+
+    spec: ClusterSpec
+    secrets: SecretStore
+    refusals: tuple[Needed, ...] = ()
+    words: tuple[str, ...] = ()
+    options: frozenset[str] = frozenset()
+
+    @property
+    def word(self) -> str:
+        return self.words[0] if self.words else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """`argument` is shown in the help: `[HOST]` may be left out, `HOST` may not, "" takes none.
+
+    `options` maps a flag's name to its help.
+    """
+
+    name: str
+    doc: str
+    begin: Callable[[Target], Course]
+    argument: str = ""
+    options: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,150 @@
+"""Carries a course out on real hosts: the thin IO edge of operations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from builder.engine.execute import Apply, Progress
+from builder.engine.plan import Plan
+from builder.engine.script import Piece, Script
+from builder.errors import PghaError
+from builder.health import ailments
+from builder.operations.course import (
+    Ask,
+    Confirm,
+    Converge,
+    Course,
+    Keep,
+    On,
+    OperationError,
+    Request,
+    Whole,
+)
+from builder.transport.base import Connection
+from builder.workspace import Connections, Workspace
+
+_LOOK_SECONDS = 1.0
+
+
+class Declined(Exception):
+    """A person said no."""
+
+
+@dataclass(kw_only=True)
+class Runner:
+    """One operation under the lock. `status` looks at the cluster, `confirm` asks a person,
+    `show` prints a plan; `after_script` is the hook of tests that end us between two steps;
+    `tell_clients` writes down what clients need, as soon as the hosts know it."""
+
+    workspace: Workspace
+    connections: Connections
+    reachable: Mapping[str, Connection]
+    status: Callable[[], Mapping[str, Any]]
+    confirm: Callable[[str], bool]
+    show: Callable[[Plan], None]
+    progress: Progress
+    after_script: Callable[[str], None]
+    tell_clients: Callable[[Workspace], None]
+    did: list[str] = field(default_factory=list)
+
+    def run(self, course: Course) -> None:
+        """Raises OperationError when it is refused or fails, and Declined on a no."""
+        answer: Any = None
+        try:
+            request = next(course)
+            while True:
+                try:
+                    answer = self._perform(request)
+                except PghaError as error:
+                    request = course.throw(error)
+                else:
+                    request = course.send(answer)
+        except StopIteration:
+            return
+
+    def _perform(self, request: Request) -> Any:
+        match request:
+            case Ask():
+                return self.status()
+            case Confirm():
+                if not self.confirm(request.question):
+                    raise Declined
+            case On():
+                self._on(request)
+                self.tell_clients(self.workspace)
+            case Converge():
+                self._converge(request)
+                self.tell_clients(self.workspace)
+            case Keep():
+                self.progress("", request.label)
+                request.change(self.workspace.store)
+                self.workspace = self.workspace.anew()
+            case Whole():
+                self._whole(request.timeout_seconds)
+        return None
+
+    def _on(self, request: On) -> None:
+        connection = self.reachable.get(request.host)
+        if connection is None:
+            raise OperationError(
+                f"{request.host} cannot be reached", do="pgha-build status says why."
+            )
+        piece = Piece(label=request.label, steps=request.steps)
+        script = Script(host=request.host, pieces=[piece])
+        said = connection.run(
+            script.text(),
+            timeout_seconds=script.timeout_seconds,
+            on_line=script.reader(lambda text: self.progress(request.host, text)),
+        )
+        self.after_script(request.host)
+        outcome = script.outcome(said.stdout)
+        if outcome.failed is not None:
+            raise OperationError(
+                f"{request.host}: {request.label}: {outcome.said or said.stderr.strip()}",
+                do="pgha-build status shows where the cluster stands; the command can be repeated.",
+            )
+        self.did.append(f"{request.host}: {request.label}")
+
+    def _converge(self, request: Converge) -> None:
+        self.progress("", request.why)
+        workspace = self.workspace.anew(newest=request.newest)
+        looks = workspace.look(self.connections)
+        workspace.keep_secrets()
+        plan = workspace.plan(self.connections, looks)
+        self.show(plan)
+        if plan.unreachable:
+            raise OperationError(
+                f"cannot be reached: {', '.join(plan.unreachable)}",
+                why="Half of the hosts would be left behind.",
+                do="Bring them up, and give the same command again: it goes on from here.",
+            )
+        result = Apply(
+            plan=plan,
+            connections=self.reachable,
+            looks=looks,
+            progress=self.progress,
+            after_script=self.after_script,
+        ).run()
+        self.did += [change.address for change in result.done]
+        if result.interrupted:
+            raise KeyboardInterrupt
+        if result.exit_code or plan.blocked:
+            failed = "; ".join(f"{f.address}: {f.said}" for f in result.failed)
+            raise OperationError(
+                f"not everything could be applied: {failed or ', '.join(plan.blocked)}",
+                do="Mend the cause, and give the same command again: it goes on from here.",
+            )
+
+    def _whole(self, timeout_seconds: int) -> None:
+        self.progress("", "waits until the cluster is whole")
+        end = time.monotonic() + timeout_seconds
+        while wrong := ailments(self.workspace.spec, self.status()):
+            if time.monotonic() > end:
+                raise OperationError(
+                    f"not whole after {timeout_seconds} s: {'; '.join(wrong)}",
+                    do="pgha-build status and plan say more.",
+                )
+            time.sleep(_LOOK_SECONDS)  # until the next look

@@ -1,0 +1,27 @@
+"""The role etcd: a TLS cluster that refuses strangers and survives the loss of a member."""
+
+from scenario import in_sync, on, pgha, status, until
+
+CTL = "ETCDCTL_API=3 etcdctl --endpoints=https://10.93.2.11:2379 --command-timeout=5s "
+TLS = "/etc/etcd/tls"
+OURS = f"--cacert={TLS}/client-ca.crt --cert={TLS}/client.crt --key={TLS}/client.key "
+
+
+def test_a_key_is_written_and_read_over_tls():
+    on("e1", f"{CTL}{OURS} put greeting hello")
+    assert on("e2", f"{CTL}{OURS} get greeting --print-value-only") == "hello"
+
+
+def test_who_has_no_certificate_is_refused():
+    assert on("e1", f"{CTL}--cacert={TLS}/client-ca.crt get greeting", check=False) == ""
+
+
+def test_a_member_may_be_lost():
+    pgha("lab", "kill", "e3")
+    try:
+        on("e1", f"{CTL}{OURS} put greeting survived")
+        assert on("e2", f"{CTL}{OURS} get greeting --print-value-only") == "survived"
+    finally:
+        pgha("lab", "start", "e3")
+    until(lambda: status()["etcd"]["healthy"] == 3, "all three are healthy", 60)
+    in_sync()

@@ -1,0 +1,50 @@
+"""The role patroni: one leader, a replica that streams, a switchover that keeps all."""
+
+from scenario import in_sync, on, status, until
+
+LIST = "patronictl -c /etc/patroni/config.yml list -f json"
+ASK = 'su postgres -c "psql -qAtX -c \\"{}\\""'
+
+
+def whole():
+    members = status()["patroni"]["members"].values()
+    return sorted(m["state"] or "" for m in members) == ["running", "streaming"]
+
+
+def roles():
+    found = status()["patroni"]
+    leader = found["leader"]
+    return leader, next(name for name in found["members"] if name != leader)
+
+
+def test_there_is_one_leader_and_one_replica_that_streams():
+    assert whole()
+    assert '"Role": "Leader"' in on("pg1", LIST)
+
+
+def test_what_is_written_on_the_leader_is_on_the_replica():
+    leader, replica = roles()
+    on(leader, ASK.format("create table if not exists t (i int)"))
+    on(leader, ASK.format("insert into t values (42)"))
+    until(lambda: on(replica, ASK.format("select max(i) from t")) == "42", "it is replicated", 10)
+
+
+def test_only_scram_over_tls_is_let_in_from_the_network():
+    rules = on(
+        "pg1",
+        ASK.format(
+            "select string_agg(distinct type || ' ' || auth_method, ', ') from "
+            "pg_hba_file_rules where type <> 'local' and auth_method <> 'reject'"
+        ),
+    )
+    assert rules == "hostssl scram-sha-256"
+    assert on("pg1", ASK.format("show password_encryption")) == "scram-sha-256"
+    assert on("pg1", ASK.format("show data_checksums")) == "on"
+
+
+def test_a_switchover_keeps_everything():
+    leader, replica = roles()
+    on(leader, f"patronictl -c /etc/patroni/config.yml switchover --leader {leader} --force")
+    until(lambda: status()["patroni"]["leader"] == replica and whole(), "the other leads", 60)
+    assert on(replica, ASK.format("select max(i) from t")) == "42"
+    in_sync()

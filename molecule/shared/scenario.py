@@ -1,0 +1,56 @@
+"""What the scenarios' tests share: the cluster at hand, its hosts, and waiting with a limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HOME = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+
+
+def pgha(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run pgha-build on the scenario's cluster."""
+    verb, *rest = words
+    line = ["pgha-build", verb, "-f", str(HOME / "cluster.yml"), *rest]
+    if verb == "lab":
+        line = ["pgha-build", "lab", rest[0], "-f", str(HOME / "cluster.yml"), *rest[1:]]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0 or not check, done.stdout + done.stderr
+    return done
+
+
+def on(host: str, script: str, *, check: bool = True) -> str:
+    """Run shell on a host, as root; what it printed."""
+    return pgha("lab", "exec", host, "--", "sh", "-c", script, check=check).stdout.strip()
+
+
+def status() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(pgha("status", "--json", check=False).stdout)
+    return found
+
+
+def psql(side: str, statement: str, *, timeout: int = 20) -> subprocess.CompletedProcess[str]:
+    """Ask through the virtual IP: `primary` or `replica`."""
+    uri = status()["connection"][side] + "&connect_timeout=5"
+    line = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", uri, "-c", statement]
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=timeout)
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float) -> float:
+    """Wait for a condition; how long it took."""
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < seconds, f"waited {seconds} s in vain: {what}"
+        time.sleep(0.2)
+    return time.monotonic() - start
+
+
+def in_sync() -> None:
+    """The plan is empty."""
+    done = pgha("plan", check=False)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,324 @@
+"""Operations are courses: answered by hand here, and ended after every single step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder import registry
+from builder.operations import core
+from builder.operations.course import (
+    Ask,
+    Confirm,
+    Converge,
+    Course,
+    Keep,
+    On,
+    OperationError,
+    Request,
+    Target,
+    Whole,
+)
+from builder.security.rotation import Phase
+from builder.security.store import SecretStore, open_store
+from builder.spec.read import read_spec
+from roles.patroni import operations
+
+SPEC = """
+name: orders
+hosts:
+  etcd1: {address: 10.0.0.11, roles: [etcd]}
+  etcd2: {address: 10.0.0.12, roles: [etcd]}
+  etcd3: {address: 10.0.0.13, roles: [etcd]}
+  pg1: {address: 10.0.0.21, roles: [patroni]}
+  pg2: {address: 10.0.0.22, roles: [patroni]}
+  pg3: {address: 10.0.0.23, roles: [patroni]}
+  lb1: {address: 10.0.0.31, roles: [haproxy, keepalived]}
+  lb2: {address: 10.0.0.32, roles: [haproxy, keepalived]}
+keepalived: {virtual_ip: 10.0.0.100/24}
+postgresql: {users: [{name: app}]}
+"""
+
+
+def member(role: str = "replica", **more: Any) -> dict[str, Any]:
+    state = "running" if role == "leader" else "streaming"
+    return {"answers": True, "role": role, "state": state, "lag_bytes": 0, **more}
+
+
+def status(**more: Any) -> dict[str, Any]:
+    """Of a cluster that is well; `more` are members that are otherwise."""
+    members = {"pg1": member("leader"), "pg2": member("sync_standby"), "pg3": member()}
+    etcd = {name: {"healthy": True} for name in ("etcd1", "etcd2", "etcd3")}
+    return {
+        "unreachable": {},
+        "managed": {},
+        "patroni": {"leader": "pg1", "paused": False, "members": {**members, **more}},
+        "etcd": {"members": etcd},
+    }
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    file = tmp_path / "cluster.yml"
+    file.write_text(SPEC)
+    spec = read_spec(file)
+    store = open_store(file, spec.name)
+    for name in ("superuser", "replication", "rewind", "rest", "user-app"):
+        store.password(name)
+    for name in ("cluster", "etcd-client", "etcd-peer"):
+        store.authority(name)
+    store.save()
+    refusals = tuple(r.needed for r in registry.roles().values() if r.needed)
+    return Target(spec=spec, secrets=store, refusals=refusals)
+
+
+def asked(target: Target, *words: str, options: frozenset[str] = frozenset()) -> Target:
+    return Target(
+        spec=target.spec,
+        secrets=target.secrets,
+        refusals=target.refusals,
+        words=words,
+        options=options,
+    )
+
+
+def walk(course: Course, world: Any, *, store: SecretStore | None = None) -> list[Request]:
+    """Everything that a course asks for. `world` is the status, or a function that gives it."""
+    seen: list[Request] = []
+    answer: Any = None
+    try:
+        while True:
+            request = course.send(answer)
+            seen.append(request)
+            answer = None
+            if isinstance(request, Ask):
+                answer = world(seen) if callable(world) else world
+            if isinstance(request, Keep) and store:
+                request.change(store)
+    except StopIteration:
+        return seen
+
+
+def hosts(requests: list[Request]) -> list[str]:
+    return [request.host for request in requests if isinstance(request, On)]
+
+
+# ── switchover ──────────────────────────────────────────────────────────────────────────────────
+def test_a_switchover_goes_to_the_synchronous_standby_unless_told_otherwise(target: Target) -> None:
+    seen = walk(operations.switchover(target), status())
+    assert hosts(seen) == ["pg1", "pg2"]
+    assert isinstance(seen[-1], Whole)
+
+
+def test_nothing_is_done_before_a_person_has_agreed(target: Target) -> None:
+    for begin in (operations.switchover, operations.restart, operations.rotate_passwords):
+        kinds = [type(request) for request in walk(begin(target), status())]
+        assert set(kinds[: kinds.index(Confirm)]) == {Ask}
+
+
+@pytest.mark.parametrize(
+    ("word", "world", "because"),
+    [
+        ("pg1", status(), "is the leader already"),
+        ("etcd1", status(), "is not a database host"),
+        ("pg2", status(pg2=member("sync_standby", lag_bytes=9_000_000)), "lags by 8789 KiB"),
+        ("pg2", status(pg2=member("sync_standby", state="starting")), "pg2 is starting"),
+        ("pg2", status(pg2=member("sync_standby", answers=False)), "does not answer"),
+        ("pg3", status(), "is not the synchronous standby"),
+    ],
+)
+def test_a_candidate_that_would_lose_something_is_refused_with_the_reason(
+    target: Target, word: str, world: Any, because: str
+) -> None:
+    with pytest.raises(OperationError, match=because):
+        walk(operations.switchover(asked(target, word)), world)
+
+
+def test_without_a_leader_there_is_no_switchover(target: Target) -> None:
+    world = status()
+    world["patroni"]["leader"] = None
+    with pytest.raises(OperationError, match="no leader"):
+        walk(operations.switchover(target), world)
+
+
+# ── restart ─────────────────────────────────────────────────────────────────────────────────────
+def test_replicas_restart_before_whoever_leads_at_that_moment(target: Target) -> None:
+    def world(seen: list[Request]) -> Mapping[str, Any]:
+        """The lead moves to pg2 once pg3 has been restarted."""
+        moved = "pg3" in hosts(seen)
+        found = status()
+        found["patroni"]["leader"] = "pg2" if moved else "pg1"
+        return found
+
+    assert hosts(walk(operations.restart(target), status())) == ["pg2", "pg3", "pg1"]
+    assert hosts(walk(operations.restart(target), world)) == ["pg2", "pg3", "pg1"]
+    assert hosts(walk(operations.restart(asked(target, "pg3")), status())) == ["pg3"]
+
+
+def test_no_member_is_restarted_while_another_is_down(target: Target) -> None:
+    world = status(pg3=member(answers=False))
+    with pytest.raises(OperationError, match="not all members are well: pg3"):
+        walk(operations.restart(target), world)
+
+
+# ── reinit and failover ─────────────────────────────────────────────────────────────────────────
+def test_the_leaders_data_is_never_thrown_away(target: Target) -> None:
+    with pytest.raises(OperationError, match="its data is the one that counts"):
+        walk(operations.reinit(asked(target, "pg1")), status())
+
+
+def test_a_failover_is_only_for_a_cluster_without_a_leader(target: Target) -> None:
+    with pytest.raises(OperationError, match="pg1 leads"):
+        walk(operations.failover(asked(target, "pg2")), status())
+    world = status()
+    world["patroni"]["leader"] = None
+    assert hosts(walk(operations.failover(asked(target, "pg2")), world)) == ["pg2"]
+
+
+# ── pause ───────────────────────────────────────────────────────────────────────────────────────
+def test_pause_is_heard_by_all_and_done_once(target: Target) -> None:
+    assert set(hosts(walk(operations.pause(target), status()))) == {"pg1", "pg2", "pg3"}
+    world = status()
+    world["patroni"]["paused"] = True
+    assert hosts(walk(operations.pause(target), world)) == []
+    assert hosts(walk(operations.resume(target), status())) == []
+
+
+# ── certificates ────────────────────────────────────────────────────────────────────────────────
+NEW = frozenset({core.NEW_AUTHORITY})
+
+
+def rotate(target: Target, store: SecretStore, stop_after: int | None = None) -> list[Request]:
+    """Rotate onto new authorities; the controller dies after `stop_after` steps."""
+    again = Target(spec=target.spec, secrets=store, options=NEW)
+    course = core.rotate_certificates(again)
+    seen: list[Request] = []
+    for request in course:
+        seen.append(request)
+        if isinstance(request, Keep):
+            request.change(store)
+        if stop_after is not None and len(seen) >= stop_after:
+            break
+    return seen
+
+
+def trusted(store: SecretStore) -> set[bytes]:
+    authority = store.authority("cluster")
+    return {authority.certificate_pem, *authority.beside}
+
+
+def test_between_any_two_applies_who_signs_is_trusted_everywhere(target: Target) -> None:
+    """What the hosts had last is the trust; what they get next is signed by somebody in it."""
+    store = target.secrets
+    old = store.authority("cluster").certificate_pem
+    on_hosts = trusted(store)
+    again = Target(spec=target.spec, secrets=store, options=NEW)
+    for request in core.rotate_certificates(again):
+        if isinstance(request, Keep):
+            request.change(store)
+        if isinstance(request, Converge):
+            assert store.authority("cluster").certificate_pem in on_hosts
+            on_hosts = trusted(store)
+    assert store.phase is Phase.SETTLED
+    assert old not in on_hosts
+    assert len(on_hosts) == 1
+
+
+def test_a_rotation_that_was_ended_anywhere_goes_on_to_the_same_end(target: Target) -> None:
+    whole = len(rotate(target, target.secrets))
+    for steps in range(1, whole):
+        before = target.secrets.authority("cluster").certificate_pem
+        began = [type(r) for r in rotate(target, target.secrets, stop_after=steps)]
+        rest = rotate(target, _reopened(target))
+        store = _reopened(target)
+        assert store.phase is Phase.SETTLED
+        if Keep in began:
+            assert store.authority("cluster").certificate_pem != before
+            assert [r for r in rest if isinstance(r, Converge)]
+        target = Target(spec=target.spec, secrets=store, refusals=target.refusals)
+
+
+def _reopened(target: Target) -> SecretStore:
+    return open_store(target.spec.path, target.spec.name)
+
+
+def test_new_leaves_under_the_same_authority_are_one_phase(target: Target) -> None:
+    store = target.secrets
+    authority, key = store.authority("cluster"), store.leaf_key("pg1", "patroni-server")
+    seen = walk(core.rotate_certificates(target), status(), store=store)
+    assert sum(isinstance(request, Converge) for request in seen) == 1
+    assert store.authority("cluster").certificate_pem == authority.certificate_pem
+    assert store.leaf_key("pg1", "patroni-server") != key
+
+
+def test_secrets_that_somebody_else_has_rotated_are_not_overwritten(target: Target) -> None:
+    other = _reopened(target)
+    other.announce()
+    with pytest.raises(Exception, match="written by somebody else"):
+        target.secrets.announce()
+
+
+# ── passwords ───────────────────────────────────────────────────────────────────────────────────
+def test_the_database_learns_a_password_before_the_hosts(target: Target) -> None:
+    seen = walk(operations.rotate_passwords(target), status(), store=target.secrets)
+    kinds = [type(request) for request in seen]
+    assert kinds.index(Keep) < kinds.index(On) < kinds.index(Converge)
+    assert hosts(seen) == ["pg1"]
+
+
+def test_only_the_named_password_changes_and_an_unknown_name_is_refused(target: Target) -> None:
+    store = target.secrets
+    before = {name: store.password(name) for name in store.password_names}
+    walk(operations.rotate_passwords(asked(target, "app")), status(), store=store)
+    changed = {name for name in before if store.password(name) != before[name]}
+    assert changed == {"user-app"}
+    with pytest.raises(OperationError, match="no password of nobody"):
+        walk(operations.rotate_passwords(asked(target, "nobody")), status())
+
+
+def test_no_password_stands_in_a_step_that_is_shown(target: Target) -> None:
+    seen = walk(operations.rotate_passwords(target), status(), store=target.secrets)
+    texts = repr(seen)
+    assert not [s for s in target.secrets.values() if s.reveal() in texts]
+
+
+# ── replace ─────────────────────────────────────────────────────────────────────────────────────
+def without(host: str) -> dict[str, Any]:
+    """The cluster with a blank machine in place of `host`."""
+    world = status()
+    if host in world["etcd"]["members"]:
+        world["etcd"]["members"][host] = {"healthy": False}
+    if host in world["patroni"]["members"]:
+        world["patroni"]["members"][host] = member("", answers=False, state=None)
+    return world
+
+
+@pytest.mark.parametrize("host", ["etcd2", "pg2", "lb1"])
+def test_a_blank_machine_becomes_what_the_dead_one_was(target: Target, host: str) -> None:
+    seen = walk(core.replace(asked(target, host)), without(host))
+    assert [type(r) for r in seen] == [Ask, Confirm, Converge, Whole]
+
+
+def test_replacing_is_refused_where_it_would_cost_quorum_or_the_last_copy(target: Target) -> None:
+    two_down = without("etcd2")
+    two_down["etcd"]["members"]["etcd3"] = {"healthy": False}
+    with pytest.raises(OperationError, match="only etcd1 would be left: no quorum"):
+        walk(core.replace(asked(target, "etcd2")), two_down)
+    headless = without("pg1")
+    headless["patroni"]["leader"] = None
+    with pytest.raises(OperationError, match="no other copy of the data"):
+        walk(core.replace(asked(target, "pg1")), headless)
+
+
+def test_a_machine_that_is_not_blank_or_not_there_is_not_replaced(target: Target) -> None:
+    alive = {**status(), "managed": {"pg2": 61}}
+    with pytest.raises(OperationError, match="not blank: it carries 61 resources"):
+        walk(core.replace(asked(target, "pg2")), alive)
+    gone = {**status(), "unreachable": {"pg2": "no route to host"}}
+    with pytest.raises(OperationError, match="no route to host"):
+        walk(core.replace(asked(target, "pg2")), gone)
+    with pytest.raises(OperationError, match="no host pg9"):
+        walk(core.replace(asked(target, "pg9")), status())
