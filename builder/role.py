@@ -125,6 +125,7 @@ def _nothing(*_: object) -> Iterable[Any]:
 
 
 Needed = Callable[[ClusterSpec, Host, Mapping[str, Any]], str]
+Guard = Callable[[ClusterSpec, Mapping[str, Change]], None]
 Refine = Callable[[ClusterSpec, Mapping[str, Change]], Mapping[str, Change]]
 
 
@@ -152,7 +153,8 @@ class Role:
     needs (`primary`, `replica`: libpq URIs). `watch` is shell that says in words what a host is
     now, for a drill to sample: `primary`, `holder` (of the address), `up:NAME` (gets writes).
     `operations` are what `pgha-build ops` offers for it. `needed` says, from the JSON of `status`,
-    why the cluster cannot do without a host now ("" where it can).
+    why the cluster cannot do without a host now ("" where it can). `guard` sees all changes, also
+    removals, and raises PlanError for a plan that would lose data.
     """
 
     name: str
@@ -170,3 +172,4 @@ class Role:
     watch: Callable[[ClusterSpec, Host], str] | None = None
     operations: tuple[Operation, ...] = ()
     needed: Needed | None = None
+    guard: Guard | None = None

@@ -25,12 +25,11 @@ from builder.machines.base import Provider
 from builder.resources.base import Action, Change, Present
 from builder.resources.certificate import Certificate
 from builder.security.store import SecretStore, open_store
-from builder.spec.model import ClusterSpec
+from builder.spec.model import ClusterSpec, Host
 from builder.spec.read import read_spec
-from builder.transport.base import Connection
+from builder.transport.base import Connection, Connections
 
 _DIFF_LINES = 200
-Connections = Mapping[str, Connection | TransportError]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,22 +69,48 @@ class Workspace:
     @contextmanager
     def connected(self) -> Iterator[Connections]:
         """Connections to all hosts, or why there is none, closed at the end."""
-        from builder.transport.ssh import Connections as Open
+        from builder.transport.ssh import SshConnections as Open
 
         with Open(self.provider.endpoints()) as connections:
             yield connections
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────
     def look(self, connections: Connections) -> Mapping[str, Look]:
-        """Everything wanted; and then, where a manifest lists more, that too."""
-        looks = look(connections, self.desired.resources)
+        """Everything wanted; and then, where a manifest lists more, that too.
+
+        A host that has left the spec is connected to and looked at, until it is clean.
+        """
+        looks = dict(look(connections, self.desired.resources))
         self._refuse_foreign(looks)
+        looks |= self._look_at_departed(connections, looks)
         extra = leftovers(self.desired.resources, looks, registry.kinds())
         if not extra:
             return looks
         hosts = {host for resource in extra for host in resource.hosts}
         more = look({h: c for h, c in connections.items() if h in hosts}, extra)
         return {h: _joined(seen, more[h]) if h in more else seen for h, seen in looks.items()}
+
+    def _look_at_departed(
+        self, connections: Connections, looks: Mapping[str, Look]
+    ) -> Mapping[str, Look]:
+        """Hosts that other hosts remember and that are still ours, or do not answer."""
+        gone = self._departed(looks)
+        if not gone:
+            return {}
+        hosts = {name: Host(name=name, address=a, roles=(), ssh=self.spec.ssh) for name, a in gone}
+        endpoints = registry.provider(replace(self.spec, hosts=hosts)).endpoints()
+        connections.reach(endpoints)
+        found = look({name: connections[name] for name in hosts}, ())
+        return {
+            name: seen
+            for name, seen in found.items()
+            if seen.error or (seen.manifest.entries and seen.manifest.cluster == self.spec.name)
+        }
+
+    def _departed(self, looks: Mapping[str, Look]) -> Sequence[tuple[str, str]]:
+        """Name and address of every host that a manifest lists and the spec does not."""
+        remembered = {n: a for seen in looks.values() for n, a in seen.manifest.hosts.items()}
+        return [(name, a) for name, a in remembered.items() if name not in self.spec.hosts]
 
     def _refuse_foreign(self, looks: Mapping[str, Look]) -> None:
         for host, seen in looks.items():
@@ -122,6 +147,9 @@ class Workspace:
             registry.kinds(),
             promises=self.promises,
             refine=self._refine,
+            guard=self._guard,
+            hosts={host.name: host.address for host in self.spec.hosts.values()},
+            departed=dict(self._departed(looks)),
         )
         return _with_diffs(self._narrowed(plan, only), connections)
 
@@ -132,6 +160,12 @@ class Workspace:
             if role.refine:
                 refined |= role.refine(self.spec, refined)
         return refined
+
+    def _guard(self, changes: Mapping[str, Change]) -> None:
+        """Each role may refuse the plan, also one that no host carries any more."""
+        for role in registry.roles().values():
+            if role.guard:
+                role.guard(self.spec, changes)
 
     def _narrowed(self, plan: Plan, only: Collection[str]) -> Plan:
         """Only what was asked for, and what that needs."""

@@ -14,10 +14,11 @@ from builder.engine.execute import Apply, Result
 from builder.engine.lock import locked
 from builder.engine.plan import Plan
 from builder.engine.saved import SavedPlan, load, refuse_stale
-from builder.errors import TransportError
+from builder.errors import PlanError, TransportError
 from builder.fault import after_script
-from builder.transport.base import Connection
-from builder.workspace import Connections, Workspace
+from builder.resources.base import Impact
+from builder.transport.base import Connection, Connections
+from builder.workspace import Workspace
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="HOST|ROLE|ADDRESS",
         help="only this, and what it needs; may be repeated",
+    )
+    parser.add_argument(
+        "--max-impact",
+        choices=[str(impact) for impact in Impact],
+        metavar="|".join(str(impact) for impact in Impact),
+        help="refuse a plan that costs the service more than this",
     )
     parser.add_argument("--json", action="store_true", help="for a program")
 
@@ -56,11 +63,12 @@ def apply(
             plan = workspace.plan(connections, looks, only)
             if saved:
                 refuse_stale(saved, plan)
+            refuse_costly(plan, arguments.max_impact)
             if not _agreed(plan, arguments, asked=saved is None):
                 return 1
             run = Apply(
                 plan=plan,
-                connections=reachable,
+                connections=_reachable(connections),  # hosts that have left the spec, too
                 looks=looks,
                 progress=ProgressLines(),
                 after_script=after_script(),
@@ -68,6 +76,20 @@ def apply(
             result = run.run()
     write_connection_files(workspace)
     return _report(plan, result, as_json=arguments.json)
+
+
+def refuse_costly(plan: Plan, allowed: str | None) -> None:
+    """Raises PlanError where the plan costs more than `--max-impact` allows."""
+    if allowed is None:
+        return
+    limit = Impact[allowed.upper()]
+    costly = [change for change in plan.pending if change.impact > limit]
+    if costly:
+        raise PlanError(
+            f"this costs more than --max-impact {allowed}: {render.impact(costly)}",
+            why="Nothing was changed.",
+            do="Allow more, or narrow it with --only.",
+        )
 
 
 def _reachable(connections: Connections) -> Mapping[str, Connection]:

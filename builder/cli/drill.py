@@ -24,8 +24,8 @@ from builder.drill.table import line, rows
 from builder.drill.verdict import Result
 from builder.engine.lock import locked
 from builder.errors import PghaError, TransportError
-from builder.transport.base import Connection
-from builder.workspace import Connections, Workspace
+from builder.transport.base import Connection, Connections
+from builder.workspace import Workspace
 
 INTERRUPTED = "interrupted"
 

@@ -20,8 +20,8 @@ from builder.fault import after_script
 from builder.operations.core import OPERATIONS
 from builder.operations.course import Operation, Target
 from builder.operations.run import Declined, Runner
-from builder.transport.base import Connection
-from builder.workspace import Connections, Workspace
+from builder.transport.base import Connection, Connections
+from builder.workspace import Workspace
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

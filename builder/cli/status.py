@@ -14,7 +14,8 @@ from builder.engine.observe import Look
 from builder.errors import TransportError
 from builder.resources.base import Present
 from builder.resources.certificate import DAYS_LEFT
-from builder.workspace import Connections, Workspace
+from builder.transport.base import Connections
+from builder.workspace import Workspace
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

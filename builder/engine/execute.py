@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from builder.engine import diff
 from builder.engine import manifest as manifests
 from builder.engine.judge import Failure, decided, failed, judged, pieces
+from builder.engine.manifest import Manifest
 from builder.engine.observe import Look, Probe, look, merged_with_host, recorded
 from builder.engine.plan import Plan
 from builder.engine.schedule import Schedule, group_of, make_schedule
@@ -264,7 +265,8 @@ class Apply:
             for change in self.plan.pending
             if host in change.resource.hosts and change.action in {Action.CREATE, Action.UPDATE}
         ]
-        old = self._manifests[host]
+        hosts = {**self.plan.departed, **self.plan.hosts}
+        old = replace(self._manifests[host], hosts=hosts)
         self._manifests[host] = old.begun(self.plan.cluster, begun)
 
     def _note_done(self, change: Change) -> None:
@@ -278,7 +280,10 @@ class Apply:
                 self._manifests[host] = manifest.settled(self.plan.cluster, [change.resource])
 
     def _settle(self) -> None:
-        """Last, each host's manifest as it came out, with what was in sync to begin with."""
+        """Last, each host's manifest as it came out, with what was in sync to begin with.
+
+        A host that has left the spec is known until nothing of ours is left there.
+        """
         unchanged = [
             change.resource
             for change in self.plan.changes.values()
@@ -288,9 +293,19 @@ class Apply:
             here = [resource for resource in unchanged if host in resource.hosts]
             settled = manifest.settled(self.plan.cluster, here).without(self.plan.forgotten)
             self._manifests[host] = settled
+        self._manifests = self._with_hosts(self._manifests)
         hosts = [h for h in self.connections if h not in self._dead and self._is_news(h)]
         with ThreadPoolExecutor(max_workers=max(1, len(hosts))) as pool:
             list(pool.map(self._write_manifest, hosts))
+
+    def _with_hosts(self, found: Mapping[str, Manifest]) -> dict[str, Manifest]:
+        clean = {host for host in self.plan.departed if host in found and not found[host].entries}
+        left = {h: a for h, a in self.plan.departed.items() if h not in clean}
+        hosts = {**self.plan.hosts, **left}
+        return {
+            host: Manifest() if host in clean else replace(manifest, hosts=hosts)
+            for host, manifest in found.items()
+        }
 
     def _is_news(self, host: str) -> bool:
         return manifests.dump(self._manifests[host]) != self._on_host.get(host)

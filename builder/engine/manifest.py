@@ -35,9 +35,14 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """All entries of a host by address, and the cluster they belong to ("" for none yet)."""
+    """All entries of a host by address, and the cluster they belong to ("" for none yet).
+
+    `hosts` are all hosts of the cluster with their addresses, so that one which leaves the spec is
+    still known, and can be cleaned.
+    """
 
     cluster: str = ""
+    hosts: Mapping[str, str] = field(default_factory=dict)
     entries: Mapping[str, Entry] = field(default_factory=dict)
 
     def begun(self, cluster: str, resources: Iterable[tuple[Resource, Impact]]) -> Manifest:
@@ -48,18 +53,18 @@ class Manifest:
             known = dict(old.attributes) if old else {}
             owed = max(act, (old and old.pending) or Impact.NONE)
             entries[resource.address] = replace(entry(resource), attributes=known, pending=owed)
-        return Manifest(cluster=cluster, entries=entries)
+        return replace(self, cluster=cluster, entries=entries)
 
     def settled(self, cluster: str, resources: Iterable[Resource]) -> Manifest:
         """With these resources as wanted."""
         entries = dict(self.entries)
         entries.update({resource.address: entry(resource) for resource in resources})
-        return Manifest(cluster=cluster, entries=entries)
+        return replace(self, cluster=cluster, entries=entries)
 
     def without(self, addresses: Iterable[str]) -> Manifest:
         gone = frozenset(addresses)
         kept = {address: item for address, item in self.entries.items() if address not in gone}
-        return Manifest(cluster=self.cluster, entries=kept)
+        return replace(self, entries=kept)
 
 
 def entry(resource: Resource) -> Entry:
@@ -91,7 +96,8 @@ def dump(manifest: Manifest) -> str:
     lines = ",\n".join(
         json.dumps(_record(item), sort_keys=True) for _, item in sorted(manifest.entries.items())
     )
-    head = json.dumps({"version": VERSION, "cluster": manifest.cluster})[:-1]
+    names = dict(sorted(manifest.hosts.items()))
+    head = json.dumps({"version": VERSION, "cluster": manifest.cluster, "hosts": names})[:-1]
     return f'{head}, "entries": [\n{lines}\n]}}\n'
 
 
@@ -104,10 +110,10 @@ def load(text: str) -> Manifest:
         raise ValueError("not a manifest of this version of pgha-build")
     try:
         entries = [_entry(record) for record in document["entries"]]
-        cluster = document["cluster"]
-    except (KeyError, TypeError) as error:
+        cluster, hosts = document["cluster"], dict(document.get("hosts", {}))
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"damaged: {error}") from error
-    return Manifest(cluster=cluster, entries={item.address: item for item in entries})
+    return Manifest(cluster=cluster, hosts=hosts, entries={item.address: item for item in entries})
 
 
 def _record(item: Entry) -> Mapping[str, Any]:

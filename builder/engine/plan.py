@@ -32,6 +32,7 @@ class Plan:
 
     `changes` holds every resource, also those in sync; `blocked` maps an address to the host or
     resource that could not be looked at and that it depends on; `unreachable` maps a host to why.
+    `hosts` are those of the spec with their addresses, `departed` those that have left it.
     """
 
     cluster: str
@@ -41,6 +42,8 @@ class Plan:
     unreachable: Mapping[str, str] = field(default_factory=dict)
     forgotten: tuple[str, ...] = ()
     promises: tuple[str, ...] = ()
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    departed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pending(self) -> Sequence[Change]:
@@ -102,6 +105,9 @@ def make_plan(
     kinds: Kinds,
     *,
     promises: tuple[str, ...] = (),
+    hosts: Mapping[str, str] | None = None,
+    departed: Mapping[str, str] | None = None,
+    guard: Callable[[Mapping[str, Change]], None] = lambda _: None,
     refine: Callable[[Mapping[str, Change]], Mapping[str, Change]] = lambda _: {},
 ) -> Plan:
     """Compare everything that is wanted, and everything that we once made, with what is there."""
@@ -115,6 +121,7 @@ def make_plan(
     removals = {a: c for a, c in removals.items() if a not in forgotten}
     edges |= _removal_edges(removals, looks)
     changes |= removals
+    guard(changes)
     changes = _with_gates(changes, edges)
     return Plan(
         cluster=cluster,
@@ -124,6 +131,8 @@ def make_plan(
         unreachable={h: seen.error.what for h, seen in looks.items() if seen.error},
         forgotten=forgotten,
         promises=promises,
+        hosts=hosts or {},
+        departed=departed or {},
     )
 
 

@@ -140,7 +140,16 @@ def summary(plan: Plan) -> str:
     parts = [f"{counts[action]} to {word}" for action, word in words.items()]
     if counts[Action.DECIDE]:
         parts.append(f"{counts[Action.DECIDE]} to decide")
-    return f"Plan: {', '.join(parts)}. Impact: {impact(plan.differences)}. {unchanged} unchanged."
+    cost = impact(plan.differences) + _pause(plan)
+    return f"Plan: {', '.join(parts)}. Impact: {cost}. {unchanged} unchanged."
+
+
+def _pause(plan: Plan) -> str:
+    """How long writes pause at worst, where the lead has to move."""
+    bound = next((p for p in plan.promises if p.startswith("switchover ")), "")
+    if plan.impact is not Impact.SWITCHOVER or not bound:
+        return ""
+    return f" (writes pause {bound.removeprefix('switchover ')} at worst)"
 
 
 def impact(changes: Sequence[Change]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from builder.engine.execute import Apply, Progress
 from builder.engine.plan import Plan
 from builder.engine.script import Piece, Script
-from builder.errors import PghaError
+from builder.errors import PghaError, TransportError
 from builder.health import ailments
 from builder.operations.course import (
     Ask,
@@ -23,10 +23,14 @@ from builder.operations.course import (
     Request,
     Whole,
 )
-from builder.transport.base import Connection
-from builder.workspace import Connections, Workspace
+from builder.transport.base import Connection, Connections
+from builder.workspace import Workspace
 
 _LOOK_SECONDS = 1.0
+
+
+def reachable_of(connections: Connections) -> Mapping[str, Connection]:
+    return {h: c for h, c in connections.items() if not isinstance(c, TransportError)}
 
 
 class Declined(Exception):
@@ -123,7 +127,7 @@ class Runner:
             )
         result = Apply(
             plan=plan,
-            connections=self.reachable,
+            connections=reachable_of(self.connections),
             looks=looks,
             progress=self.progress,
             after_script=self.after_script,

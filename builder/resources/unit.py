@@ -39,6 +39,7 @@ class Unit(Resource):
     Of a rolling `group`, one member at a time is restarted. These are shell: `before_restart` is a
     condition that must come to hold first (it may work towards it), `after_restart` one that must
     hold again before the next turn, and `last` prints a number: the lowest goes first.
+    `before_stop` is a condition that must come to hold before the unit leaves the host for good.
     """
 
     kind: ClassVar[str] = "unit"
@@ -50,6 +51,7 @@ class Unit(Resource):
     restart_impact: Impact = Impact.RESTART
     before_restart: str = ""
     after_restart: str = ""
+    before_stop: str = ""
     last: str = ""
     group: str | None = None
     wait: bool = True
@@ -177,12 +179,24 @@ class Unit(Resource):
 
     @classmethod
     def revive(cls, hosts: tuple[str, ...], name: str, recalled: Mapping[str, str]) -> Self:
-        return cls(hosts=hosts, name=name)
+        """`impact` as it was recorded: what leaves may have been a leader."""
+        return cls(
+            hosts=hosts,
+            name=name,
+            before_stop=recalled.get("before_stop", ""),
+            restart_impact=Impact[recalled.get("impact", "restart").upper()],
+        )
+
+    def recall(self) -> Mapping[str, str]:
+        if not self.before_stop:
+            return {}
+        return {"before_stop": self.before_stop, "impact": str(self.restart_impact)}
 
     def removal(self) -> Sequence[Step]:
         unit = quoted([self.name])
         script = f"systemctl disable --now {unit} 2>/dev/null || systemctl stop {unit}"
-        return (Shell(script=script, timeout_seconds=self.timeout_seconds),)
+        stop = Shell(script=script, timeout_seconds=self.timeout_seconds)
+        return (self._await("may leave", self.before_stop), stop) if self.before_stop else (stop,)
 
 
 def _was_running(change: Change) -> bool:

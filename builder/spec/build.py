@@ -20,6 +20,7 @@ def build(values: Mapping[str, Any], vocabulary: Vocabulary, path: Path) -> Clus
         hosts=hosts,
         sections={name: values[name] for name in vocabulary.sections},
         path=path,
+        ssh=_ssh(ssh, path.parent),
     )
 
 

@@ -55,7 +55,8 @@ class ClusterSpec:
     """What the user asked for.
 
     `sections` holds the normalised top-level sections that roles declare (`postgresql`, `haproxy`,
-    …), with every default filled in. `path` is the absolute path of cluster.yml.
+    …), with every default filled in. `path` is the absolute path of cluster.yml. `ssh` is how hosts
+    are reached that say nothing of their own.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ClusterSpec:
     hosts: Mapping[str, Host]
     sections: Mapping[str, Mapping[str, Any]]
     path: Path
+    ssh: Ssh = Ssh()
 
     def with_role(self, role: str) -> tuple[Host, ...]:
         """The hosts that carry `role`, in the order of the file."""

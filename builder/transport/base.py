@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
+
+from builder.errors import TransportError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,3 +80,11 @@ class Connection(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+class Connections(dict[str, "Connection | TransportError"], ABC):
+    """Hosts by name, each connected or the reason why not; more can be added."""
+
+    @abstractmethod
+    def reach(self, endpoints: Mapping[str, Endpoint], timeout_seconds: float = 15) -> None:
+        """Connect to these, too, in parallel."""

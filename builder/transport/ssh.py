@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 from builder.errors import CommandTimeout, ConnectionLost, TransportError
-from builder.transport.base import Completed, Connection, Endpoint
+from builder.transport.base import Completed, Connection, Connections, Endpoint
 from builder.transport.hold import HeldScript
 from builder.transport.login import log_in, open_socket
 
@@ -181,11 +181,15 @@ def _jump(endpoint: Endpoint) -> Endpoint:
     )
 
 
-class Connections(dict[str, "SshConnection | TransportError"]):
+class SshConnections(Connections):
     """All hosts at once, in parallel; who cannot be reached is an error in its place."""
 
     def __init__(self, endpoints: Mapping[str, Endpoint], timeout_seconds: float = 15) -> None:
         super().__init__()
+        self.reach(endpoints, timeout_seconds)
+
+    def reach(self, endpoints: Mapping[str, Endpoint], timeout_seconds: float = 15) -> None:
+        """Connect to more hosts, too."""
         with ThreadPoolExecutor(max_workers=max(1, len(endpoints))) as pool:
             found = pool.map(lambda e: _attempt(e, timeout_seconds), endpoints.values())
             self.update(zip(endpoints, found, strict=True))

@@ -68,6 +68,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         restart_on=(settings.address, unit.address, *(f.address for f in tls if f.kind == "file")),
         group="etcd",
         after_restart=health(ctx.spec),
+        before_stop=_is_no_member(ctx),
         last=_leads(ctx),
         wait=False,
     )
@@ -103,6 +104,17 @@ def health(spec: ClusterSpec) -> str:
     hosts = ",".join(f"https://{endpoint}" for endpoint in endpoints(spec))
     command = f"{etcdctl(hosts)} endpoint health --dial-timeout=2s --command-timeout=3s"
     return f"r=$({command} 2>&1) || {{ echo \"$r\" | grep -v 'is healthy' | tail -n 3; exit 1; }}"
+
+
+def _is_no_member(ctx: Context) -> str:
+    """Shell: who leaves is taken off the list before it stops, so that quorum is of those left.
+
+    Where it does not answer, it is not needed.
+    """
+    own = f"https://127.0.0.1:{ctx.section('etcd')['client_port']}"
+    command = f"{etcdctl(own)} member list -w simple --command-timeout=4s 2>/dev/null"
+    listed = f"awk -F', ' -v name={quoted([ctx.host.name])} '$3 == name'"
+    return f'[ -z "$({command} | {listed})" ] || {{ echo "it is still a member"; exit 1; }}'
 
 
 def _leads(ctx: Context) -> str:

@@ -8,6 +8,7 @@ from roles._failover import promises
 from roles.patroni.ask import leads
 from roles.patroni.contents import contents
 from roles.patroni.desired import resources
+from roles.patroni.guard import guard
 from roles.patroni.operations import OPERATIONS
 from roles.patroni.running import follow_through
 from roles.patroni.settings import NAME, PATRONI, POSTGRESQL, openings
@@ -27,4 +28,5 @@ ROLE = Role(
     watch=leads,
     operations=OPERATIONS,
     needed=needed,
+    guard=guard,
 )

@@ -81,6 +81,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         reload_on=(config.address, *(item.address for item in tls)),
         restart_impact=Impact.SWITCHOVER if len(members(ctx.spec)) > 1 else Impact.OUTAGE,
         before_restart=gives_lead_away(ctx.spec, ctx.host),
+        before_stop=gives_lead_away(ctx.spec, ctx.host),
         after_restart=complete(ctx.spec),
         last=turn(ctx.spec, ctx.host),
         group="patroni",

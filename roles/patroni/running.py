@@ -84,6 +84,8 @@ class RunningPostgresql(Resource):
         return self.last
 
     def impact(self, change: Change) -> Impact:
+        if not isinstance(change.observed, Present):
+            return Impact.NONE  # it is born with its settings
         return Impact.OUTAGE if self.alone else Impact.SWITCHOVER
 
     @classmethod

@@ -21,7 +21,7 @@ from builder.errors import (
     TransportError,
 )
 from builder.transport.base import Endpoint
-from builder.transport.ssh import Connections, connect
+from builder.transport.ssh import SshConnections, connect
 
 SSHD = Path("/usr/sbin/sshd")
 
@@ -229,7 +229,7 @@ def test_through_a_jump_host(server: Server) -> None:
 
 def test_who_cannot_be_reached_is_an_error_in_its_place(server: Server) -> None:
     endpoints = {"up": server.endpoint, "down": replace(server.endpoint, port=free_port())}
-    with Connections(endpoints) as connections:
+    with SshConnections(endpoints) as connections:
         assert isinstance(connections["down"], TransportError)
         up = connections["up"]
         assert not isinstance(up, TransportError)
