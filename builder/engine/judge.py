@@ -67,7 +67,8 @@ def _complaint(change: Change, seen: Look) -> str:
         return ""
     observed = seen.observed.get(resource.address, Unknown("not looked at"))
     if change.action is Action.DELETE:
-        return "it is still there" if isinstance(observed, Present) else ""
+        stays = isinstance(observed, Present) and not resource.is_gone(observed)
+        return "it is still there" if stays else ""
     after = diff.difference(resource, observed, None)
     if after.action is Action.NONE:
         return ""

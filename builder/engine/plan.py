@@ -22,6 +22,7 @@ from builder.resources.base import (
     Unknown,
     digest,
 )
+from builder.resources.unit import Unit
 
 Kinds = Mapping[str, type[Resource]]
 
@@ -120,6 +121,7 @@ def make_plan(
     forgotten = tuple(a for a, c in removals.items() if _already_gone(c))
     removals = {a: c for a, c in removals.items() if a not in forgotten}
     edges |= _removal_edges(removals, looks)
+    edges = _stopped_first(edges, removals, changes)
     changes |= removals
     guard(changes)
     changes = _with_gates(changes, edges)
@@ -200,6 +202,22 @@ def _removal_edges(removals: Mapping[str, Change], looks: Mapping[str, Look]) ->
         for directory in directories_above(change.resource, edges):
             edges[directory].add(address)
     return {address: frozenset(first) for address, first in edges.items()}
+
+
+def _stopped_first(
+    edges: Graph, removals: Mapping[str, Change], changes: Mapping[str, Change]
+) -> dict[str, frozenset[str]]:
+    """Who leaves hands over and stops before other hosts are told, and close their ports to it."""
+    stops = {a: c for a, c in removals.items() if isinstance(c.resource, Unit)}
+    return {
+        address: needs
+        | {
+            stop
+            for stop, leaving in stops.items()
+            if address in changes and changes[address].resource.hosts != leaving.resource.hosts
+        }
+        for address, needs in edges.items()
+    }
 
 
 def _with_gates(changes: Mapping[str, Change], edges: Graph) -> dict[str, Change]:

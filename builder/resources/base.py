@@ -191,6 +191,10 @@ class Resource:
         """How to delete; empty where forgetting is enough."""
         return ()
 
+    def is_gone(self, observed: Present) -> bool:
+        """Whether what is still there after `removal` is not ours to take away."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:

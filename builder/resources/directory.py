@@ -44,6 +44,9 @@ class Directory(Resource):
     def removal(self) -> Sequence[Step]:
         return (Run(argv=("rmdir", "--ignore-fail-on-non-empty", "--", self.name)),)
 
+    def is_gone(self, observed: Present) -> bool:
+        return True  # it was not empty
+
 
 def _observed(entry: Entry | Observed | None) -> Observed:
     if entry is None:

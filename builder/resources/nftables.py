@@ -70,7 +70,8 @@ class NftablesTable(Resource):
 
     def removal(self) -> Sequence[Step]:
         loaded = _LOADED.format(self.name)
-        gone = f"nft delete table inet {quoted([self.name])} && rm -f {loaded}"
+        table = f"table inet {quoted([self.name])}"
+        gone = f"! nft list {table} >/dev/null 2>&1 || nft delete {table}; rm -f {loaded}"
         return (Shell(script=gone),)
 
 

@@ -198,6 +198,11 @@ class Unit(Resource):
         stop = Shell(script=script, timeout_seconds=self.timeout_seconds)
         return (self._await("may leave", self.before_stop), stop) if self.before_stop else (stop,)
 
+    def is_gone(self, observed: Present) -> bool:
+        """Its package may still be there, and have brought its file."""
+        seen = observed.attributes
+        return seen.get("state") != "running" and seen.get("startup") != "enabled"
+
 
 def _was_running(change: Change) -> bool:
     observed = change.observed

@@ -68,7 +68,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         restart_on=(settings.address, unit.address, *(f.address for f in tls if f.kind == "file")),
         group="etcd",
         after_restart=health(ctx.spec),
-        before_stop=_is_no_member(ctx),
+        before_stop=_leaves(ctx),
         last=_leads(ctx),
         wait=False,
     )
@@ -106,15 +106,20 @@ def health(spec: ClusterSpec) -> str:
     return f"r=$({command} 2>&1) || {{ echo \"$r\" | grep -v 'is healthy' | tail -n 3; exit 1; }}"
 
 
-def _is_no_member(ctx: Context) -> str:
-    """Shell: who leaves is taken off the list before it stops, so that quorum is of those left.
+def _leaves(ctx: Context) -> str:
+    """Shell: who leaves takes itself off the list before it stops: quorum is of those left.
 
-    Where it does not answer, it is not needed.
+    etcd refuses what would cost quorum, and we try again. Where it does not answer (it ends by
+    itself once it is off the list), it is not needed.
     """
     own = f"https://127.0.0.1:{ctx.section('etcd')['client_port']}"
-    command = f"{etcdctl(own)} member list -w simple --command-timeout=4s 2>/dev/null"
-    listed = f"awk -F', ' -v name={quoted([ctx.host.name])} '$3 == name'"
-    return f'[ -z "$({command} | {listed})" ] || {{ echo "it is still a member"; exit 1; }}'
+    ctl = f"{etcdctl(own)} --command-timeout=4s member"
+    only = f"awk -F', ' -v name={quoted([ctx.host.name])} '$3 == name {{ print $1 }}'"
+    return (
+        f"list=$({ctl} list -w simple 2>/dev/null) || exit 0\n"
+        f'id=$(printf \'%s\\n\' "$list" | {only}); [ -n "$id" ] || exit 0\n'
+        f"{ctl} remove $id 2>&1 | grep -v '^[[:punct:]]' | tail -n 1; exit 1"
+    )
 
 
 def _leads(ctx: Context) -> str:
