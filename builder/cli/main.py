@@ -20,6 +20,7 @@ VERBS = {
     "apply": "bring the hosts to what cluster.yml says",
     "status": "show the whole cluster at a glance",
     "ops": "switchover, restart, replace, rotate: change a running cluster, guarded",
+    "state": "what is managed: list, show, forget, import",
     "drill": "inject a fault under write traffic; report outage and lost writes",
     "up": "make and start the machines, then apply",
     "destroy": "take down what is ours",
