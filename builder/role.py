@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from builder.resources.base import Change, Resource
 from builder.resources.certificate import Certificate
 from builder.resources.file import File
+from builder.resources.package import Package
 from builder.security.authority import Authority, CertificateRequest
 from builder.security.secret import Secret
 from builder.spec.model import ClusterSpec, Host
@@ -93,6 +94,11 @@ class Context:
             masked=rendered.masked,
             **options,
         )
+
+    def package(self, name: str, *needs: str) -> Package:
+        """A Debian package, in the version that cluster.yml pins."""
+        version = self.spec.sections["packages"]["versions"].get(name)
+        return Package(hosts=(self.host.name,), name=name, version=version, needs=needs)
 
     def certificate(
         self,

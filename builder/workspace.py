@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -36,12 +36,12 @@ _DIFF_LINES = 200
 class Workspace:
     """One cluster.yml and everything that follows from it without a connection.
 
-    `newest`: packages are wanted as new as their sources have them, not just installed.
+    `versions`: of packages, by host, as this run wants them: pins that cluster.yml does not have.
     """
 
     spec: ClusterSpec
     store: SecretStore
-    newest: bool = False
+    versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, file: Path) -> Workspace:
@@ -58,7 +58,8 @@ class Workspace:
 
     @cached_property
     def desired(self) -> Desired:
-        return desired(self.spec, registry.roles(), self.store, datetime.now(UTC))
+        now = datetime.now(UTC)
+        return desired(self.spec, registry.roles(), self.store, now, self.versions)
 
     @cached_property
     def promises(self) -> tuple[str, ...]:

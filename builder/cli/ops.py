@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder import registry
@@ -20,6 +20,7 @@ from builder.fault import after_script
 from builder.operations.core import OPERATIONS
 from builder.operations.course import Operation, Target
 from builder.operations.run import Declined, Runner
+from builder.resources.package import Package
 from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
 
@@ -77,10 +78,19 @@ def _target(workspace: Workspace, operation: Operation, arguments: argparse.Name
     return Target(
         spec=workspace.spec,
         secrets=workspace.store,
+        packages=_packages(workspace),
         refusals=tuple(r.needed for r in present(workspace.spec, registry.roles()) if r.needed),
         words=(given,) if isinstance(given, str) else tuple(given),
         options=frozenset(chosen),
     )
+
+
+def _packages(workspace: Workspace) -> Mapping[str, Sequence[str]]:
+    found: dict[str, list[str]] = {}
+    for resource in workspace.desired.resources:
+        if isinstance(resource, Package):
+            found.setdefault(resource.hosts[0], []).append(resource.name)
+    return found
 
 
 def _runner(
@@ -102,13 +112,14 @@ def _runner(
         show=show,
         progress=ProgressLines(),
         after_script=after_script(),
+        tell=lambda lines: None if arguments.json else print("\n".join(lines), flush=True),
         tell_clients=write_connection_files,
     )
 
 
 def _report(operation: Operation, runner: Runner, *, as_json: bool) -> int:
     if as_json:
-        show_json({"operation": operation.name, "did": runner.did})
+        show_json({"operation": operation.name, "did": runner.did, "said": runner.said})
     else:
         print(f"{operation.name}: done." if runner.did else f"{operation.name}: nothing to do.")
     return 0

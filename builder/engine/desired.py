@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from builder.engine.graph import by_address
 from builder.resources.base import Resource
+from builder.resources.package import Package
 from builder.role import Context, Opening, Role, Secrets
 from builder.spec.model import ClusterSpec, Host
+
+_NO_VERSIONS: Mapping[str, Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +24,17 @@ class Desired:
 
 
 def desired(
-    spec: ClusterSpec, roles: Mapping[str, Role], secrets: Secrets, now: datetime
+    spec: ClusterSpec,
+    roles: Mapping[str, Role],
+    secrets: Secrets,
+    now: datetime,
+    versions: Mapping[str, Mapping[str, str]] = _NO_VERSIONS,
 ) -> Desired:
-    """What every host and the cluster as a whole must have."""
-    pairs = list(_all(spec, roles, secrets, now))
+    """What every host and the cluster as a whole must have; `versions` of packages, by host."""
+    pairs = [
+        (role, _in_version(resource, versions))
+        for role, resource in _all(spec, roles, secrets, now)
+    ]
     origins: dict[str, set[str]] = {}
     for role, resource in pairs:
         origins.setdefault(resource.address, set()).add(role)
@@ -33,6 +43,13 @@ def desired(
         resources=tuple(resources.values()),
         origins={address: frozenset(names) for address, names in origins.items()},
     )
+
+
+def _in_version(resource: Resource, versions: Mapping[str, Mapping[str, str]]) -> Resource:
+    if not isinstance(resource, Package):
+        return resource
+    version = versions.get(resource.hosts[0], {}).get(resource.name)
+    return replace(resource, version=version) if version else resource
 
 
 def _all(

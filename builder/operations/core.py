@@ -13,6 +13,7 @@ from builder.operations.course import (
     Target,
     Whole,
 )
+from builder.operations.update import update
 from builder.security import rotation
 from builder.security.rotation import Phase
 from builder.security.store import SecretStore
@@ -92,7 +93,10 @@ def replace(target: Target) -> Course:
         )
     for refuse in target.refusals:
         if reason := refuse(target.spec, target.spec.hosts[name], seen):
-            raise OperationError(f"{name} cannot be replaced now: {reason}", do="pgha-build status")
+            raise OperationError(
+                f"{name} cannot be replaced now: {reason}",
+                do="Wait for that (pgha-build status --watch), then give the command again.",
+            )
     yield Confirm(question=f"Make the blank machine at {target.spec.hosts[name].address} {name}?")
     yield Converge(why=f"{name} joins")
     yield Whole(timeout_seconds=600)
@@ -111,4 +115,5 @@ OPERATIONS = (
         argument="HOST",
         begin=replace,
     ),
+    Operation(name="update", doc="newer packages: replicas first, one switchover", begin=update),
 )

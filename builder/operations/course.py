@@ -10,8 +10,8 @@ cluster then still serves. And it decides nothing on what it knew before a step:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from builder.errors import PghaError
@@ -44,10 +44,29 @@ class On:
 
 @dataclass(frozen=True, kw_only=True)
 class Converge:
-    """Plan and apply cluster.yml, as `apply` does; `newest` lets packages be upgraded."""
+    """Plan and apply cluster.yml, as `apply` does; `versions` are wanted of packages, by host."""
 
     why: str
-    newest: bool = False
+    versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hear:
+    """Ask many hosts something at once: answered with what each printed, by host.
+
+    Raises OperationError into the course where one fails; `scripts` change nothing of ours.
+    """
+
+    label: str
+    scripts: Mapping[str, str]
+    timeout_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tell:
+    """Say something to the person; it is part of the result."""
+
+    lines: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +84,7 @@ class Whole:
     timeout_seconds: int = 180
 
 
-Request = Ask | Confirm | On | Converge | Keep | Whole
+Request = Ask | Confirm | On | Hear | Tell | Converge | Keep | Whole
 Course = Generator[Request, Any, None]
 
 
@@ -77,12 +96,14 @@ class OperationError(PghaError):
 class Target:
     """What an operation is about: the spec, its secrets, and the words after its name.
 
-    `refusals` are the roles' reasons why a host cannot be spared now (`Role.needed`).
+    `refusals` are the roles' reasons why a host cannot be spared now (`Role.needed`); `packages`
+    are those that the spec leads to, by host.
     """
 
     spec: ClusterSpec
     secrets: SecretStore
     refusals: tuple[Needed, ...] = ()
+    packages: Mapping[str, Sequence[str]] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     options: frozenset[str] = frozenset()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from builder.engine.execute import Apply, Progress
 from builder.engine.plan import Plan
-from builder.engine.script import Piece, Script
+from builder.engine.script import Piece, Script, in_place
 from builder.errors import PghaError, TransportError
 from builder.health import ailments
 from builder.operations.course import (
@@ -17,10 +18,12 @@ from builder.operations.course import (
     Confirm,
     Converge,
     Course,
+    Hear,
     Keep,
     On,
     OperationError,
     Request,
+    Tell,
     Whole,
 )
 from builder.transport.base import Connection, Connections
@@ -41,7 +44,8 @@ class Declined(Exception):
 class Runner:
     """One operation under the lock. `status` looks at the cluster, `confirm` asks a person,
     `show` prints a plan; `after_script` is the hook of tests that end us between two steps;
-    `tell_clients` writes down what clients need, as soon as the hosts know it."""
+    `tell` prints what belongs to the result; `tell_clients` writes down what clients need, as soon
+    as the hosts know it."""
 
     workspace: Workspace
     connections: Connections
@@ -52,7 +56,9 @@ class Runner:
     progress: Progress
     after_script: Callable[[str], None]
     tell_clients: Callable[[Workspace], None]
+    tell: Callable[[Sequence[str]], None]
     did: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     def run(self, course: Course) -> None:
         """Raises OperationError when it is refused or fails, and Declined on a no."""
@@ -79,6 +85,11 @@ class Runner:
             case On():
                 self._on(request)
                 self.tell_clients(self.workspace)
+            case Hear():
+                return self._hear(request)
+            case Tell():
+                self.said += request.lines
+                self.tell(request.lines)
             case Converge():
                 self._converge(request)
                 self.tell_clients(self.workspace)
@@ -91,11 +102,7 @@ class Runner:
         return None
 
     def _on(self, request: On) -> None:
-        connection = self.reachable.get(request.host)
-        if connection is None:
-            raise OperationError(
-                f"{request.host} cannot be reached", do="pgha-build status says why."
-            )
+        connection = self._connection(request.host)
         piece = Piece(label=request.label, steps=request.steps)
         script = Script(host=request.host, pieces=[piece])
         said = connection.run(
@@ -112,9 +119,30 @@ class Runner:
             )
         self.did.append(f"{request.host}: {request.label}")
 
+    def _hear(self, request: Hear) -> Mapping[str, str]:
+        def one(host: str) -> str:
+            said = self._connection(host).run(
+                in_place(host, request.scripts[host]), timeout_seconds=request.timeout_seconds
+            )
+            if said.status:
+                raise OperationError(
+                    f"{host}: {request.label}: {said.stderr.strip() or said.stdout.strip()}",
+                    do="Mend that, and give the command again; nothing has been changed.",
+                )
+            return said.stdout
+
+        self.progress("", request.label)
+        with ThreadPoolExecutor(max_workers=max(1, len(request.scripts))) as pool:
+            return dict(zip(request.scripts, pool.map(one, request.scripts), strict=True))
+
+    def _connection(self, host: str) -> Connection:
+        if host not in self.reachable:
+            raise OperationError(f"{host} cannot be reached", do="pgha-build status says why.")
+        return self.reachable[host]
+
     def _converge(self, request: Converge) -> None:
         self.progress("", request.why)
-        workspace = self.workspace.anew(newest=request.newest)
+        workspace = self.workspace.anew(versions=request.versions)
         looks = workspace.look(self.connections)
         workspace.keep_secrets()
         plan = workspace.plan(self.connections, looks)

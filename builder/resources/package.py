@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import ClassVar, Self
 
 from builder.resources.base import (
@@ -27,7 +28,7 @@ _APT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Package(Resource):
-    """An installed package; `version` pins it to exactly that one, None accepts any."""
+    """An installed package; `version` pins it to that one, or to those that begin so (`17.5*`)."""
 
     kind: ClassVar[str] = "package"
 
@@ -37,7 +38,7 @@ class Package(Resource):
         return {"version": self.version or "any"}
 
     def differs(self, attribute: str, desired: Value, observed: Value) -> bool:
-        return self.version is not None and bool(desired != observed)
+        return self.version is not None and not fnmatchcase(observed or "", self.version)
 
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:

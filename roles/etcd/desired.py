@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from builder.resources.base import Resource, address, quoted
 from builder.resources.directory import Directory
 from builder.resources.gate import Gate
-from builder.resources.package import Package
 from builder.resources.unit import Unit
 from builder.role import Context, Opening, Secrets
 from builder.security.authority import CertificateRequest
@@ -38,7 +37,7 @@ UNIT = "etcd.service"
 def resources(ctx: Context) -> Iterable[Resource]:
     here = (ctx.host.name,)
     packages = [
-        Package(hosts=here, name=name, needs=(ctx.address("file", "/usr/sbin/policy-rc.d"),))
+        ctx.package(name, ctx.address("file", "/usr/sbin/policy-rc.d"))
         for name in ("etcd-server", "etcd-client")
     ]
     needs = tuple(package.address for package in packages)
@@ -65,7 +64,12 @@ def resources(ctx: Context) -> Iterable[Resource]:
         name=UNIT,
         needs=(member.address,),
         # etcd reads its own pair at each connection, and whom it trusts only at its start.
-        restart_on=(settings.address, unit.address, *(f.address for f in tls if f.kind == "file")),
+        restart_on=(
+            packages[0].address,
+            settings.address,
+            unit.address,
+            *(f.address for f in tls if f.kind == "file"),
+        ),
         group="etcd",
         after_restart=health(ctx.spec),
         before_stop=_leaves(ctx),

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from builder.resources.base import Resource
 from builder.resources.directory import Directory
-from builder.resources.package import Package
 from builder.resources.unit import Unit
 from builder.role import Context
 from builder.spec.model import ClusterSpec
@@ -20,7 +19,7 @@ UNIT = "haproxy.service"
 def resources(ctx: Context) -> Iterable[Resource]:
     here = (ctx.host.name,)
     first = (ctx.address("file", "/usr/sbin/policy-rc.d"),)
-    packages = [Package(hosts=here, name=name, needs=first) for name in ("haproxy", "curl")]
+    packages = [ctx.package(name, *first) for name in ("haproxy", "curl")]
     needs = tuple(package.address for package in packages)
     authority = ctx.authority_file(CA_FILE, CA, needs=needs)
     config = _config(ctx, (*needs, authority.address))
@@ -33,7 +32,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         hosts=here,
         name=UNIT,
         needs=(ctx.address("sysctl", "net.ipv4.ip_nonlocal_bind"),),
-        restart_on=(drop_in.address,),
+        restart_on=(packages[0].address, drop_in.address),
         reload_on=(config.address, authority.address),
         after_restart=_serving(ctx),
         last=holds_address(ctx.spec),

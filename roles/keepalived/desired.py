@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from builder.resources.base import Resource
 from builder.resources.directory import Directory
-from builder.resources.package import Package
 from builder.resources.unit import Unit
 from builder.resources.user import User
 from builder.role import Context
@@ -26,7 +25,7 @@ _CHECK = f'{INTERFACE_SCRIPT} && {{ setsid -w keepalived -t -f "$0" || [ $? = 14
 def resources(ctx: Context) -> Iterable[Resource]:
     here = (ctx.host.name,)
     first = (ctx.address("file", "/usr/sbin/policy-rc.d"),)
-    packages = [Package(hosts=here, name=name, needs=first) for name in ("keepalived", "curl")]
+    packages = [ctx.package(name, *first) for name in ("keepalived", "curl")]
     user = User(hosts=here, name=SCRIPT_USER)
     needs = (*(package.address for package in packages), user.address)
     scripts = Directory(hosts=here, name="/usr/local/lib/pgha-build")
@@ -67,7 +66,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         hosts=here,
         name=UNIT,
         needs=(ctx.address("unit", "haproxy.service"),),
-        restart_on=(drop_in.address, interface.address),
+        restart_on=(packages[0].address, drop_in.address, interface.address),
         reload_on=(config.address,),
         group="balancer",
         last=holds_address(ctx.spec),

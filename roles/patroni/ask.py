@@ -19,7 +19,9 @@ _COUNT = (
     'streams = lambda m: m["State"] == "streaming" or m["State"] == "running" and '
     'str(m.get("Lag in MB")) == "0"\n'  # Patroni 3.0 does not tell «streaming» from «running»
     'replicas = [m for m in members if m["Role"] != "Leader" and streams(m)]\n'
-    "if len(leaders) == 1 and len(replicas) >= int(sys.argv[1]) - 1: sys.exit(0)\n"
+    'synchronous = [m for m in replicas if m["Role"] in ("Sync Standby", "Quorum Standby")]\n'
+    "enough = len(replicas) >= int(sys.argv[1]) and len(synchronous) >= int(sys.argv[2])\n"
+    "if len(leaders) == 1 and enough: sys.exit(0)\n"
     'print("; ".join(m["Member"] + " is " + m["Role"] + ", " + m["State"] for m in members)'
     ' or "no member yet")\n'
     "sys.exit(1)\n"
@@ -28,8 +30,20 @@ _COUNT = (
 
 def complete(spec: ClusterSpec) -> str:
     """There is one leader, and as many streaming replicas as there are other hosts."""
-    count = len(members(spec))
-    return f"{_CTL} list -f json 2>/dev/null | python3 -c {quoted([_COUNT])} {count}"
+    return _has(replicas=len(members(spec)) - 1, synchronous=0)
+
+
+def can_spare_the_leader(spec: ClusterSpec) -> str:
+    """There is a leader, and a replica that may take over from it without loss.
+
+    In synchronous mode Patroni chooses it some seconds after it began to stream.
+    """
+    return _has(replicas=1, synchronous=int(spec.sections["failover"]["synchronous"]))
+
+
+def _has(*, replicas: int, synchronous: int) -> str:
+    count = f"python3 -c {quoted([_COUNT])} {replicas} {synchronous}"
+    return f"{_CTL} list -f json 2>/dev/null | {count}"
 
 
 def answers(spec: ClusterSpec, host: Host, path: str, seconds: int = 3) -> str:

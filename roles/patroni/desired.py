@@ -77,7 +77,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         hosts=here,
         name=UNIT,
         needs=(gate(ctx.spec), *needs),
-        restart_on=(unit.address,),
+        restart_on=(unit.address, *(p.address for p in packages if p.name != "curl")),
         reload_on=(config.address, *(item.address for item in tls)),
         restart_impact=Impact.SWITCHOVER if len(members(ctx.spec)) > 1 else Impact.OUTAGE,
         before_restart=gives_lead_away(ctx.spec, ctx.host),
@@ -94,7 +94,7 @@ def _packages(ctx: Context, no_cluster: File) -> list[Package]:
     version = ctx.section("postgresql")["version"]
     first = (no_cluster.address, ctx.address("file", "/usr/sbin/policy-rc.d"))
     names = (f"postgresql-{version}", "patroni", "python3-etcd", "curl")
-    return [Package(hosts=(ctx.host.name,), name=name, needs=first) for name in names]
+    return [ctx.package(name, *first) for name in names]
 
 
 def _directories(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:

@@ -24,7 +24,7 @@ from builder.operations.course import (
 from builder.resources.steps import Await
 from builder.security.rotation import with_new_passwords
 from builder.spec.model import ClusterSpec
-from roles.patroni.ask import complete, gives_lead_away
+from roles.patroni.ask import can_spare_the_leader, complete, gives_lead_away
 from roles.patroni.contents import api, own_passwords
 from roles.patroni.settings import members
 
@@ -51,7 +51,12 @@ def switchover(target: Target) -> Course:
 def _hand_over(target: Target, leader: str, chosen: str) -> Course:
     order = {"leader": leader, "candidate": chosen}
     send = api(target.spec, target.secrets).send("POST", "/switchover", order, 60)
-    yield On(host=leader, label=f"hands over to {chosen}", steps=(send,))
+    ready = Await(
+        what="a replica may take over",
+        condition=can_spare_the_leader(target.spec),
+        timeout_seconds=60,
+    )
+    yield On(host=leader, label=f"hands over to {chosen}", steps=(ready, send))
     yield On(host=chosen, label="leads, and all follow", steps=(_all_back(target.spec),))
 
 

@@ -8,7 +8,6 @@ from builder.resources.base import Resource
 from builder.resources.block import Block
 from builder.resources.directory import Directory
 from builder.resources.file import File
-from builder.resources.package import Package
 from builder.resources.sysctl import Sysctl
 from builder.resources.unit import Unit
 from builder.role import Context
@@ -72,7 +71,7 @@ def _protection(ctx: Context) -> Iterable[Resource]:
 
 
 def _chrony(ctx: Context) -> Iterable[Resource]:
-    package = Package(hosts=(ctx.host.name,), name="chrony")
+    package = ctx.package("chrony")
     yield package
     yield Unit(hosts=(ctx.host.name,), name="chrony.service", needs=(package.address,))
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from builder.resources.base import Resource
 from builder.resources.nftables import NftablesTable
-from builder.resources.package import Package
 from builder.resources.unit import Unit
 from builder.role import Context
 
@@ -18,7 +17,7 @@ TABLE = "pgha"
 
 def firewall(ctx: Context, home: str) -> Iterable[Resource]:
     here = (ctx.host.name,)
-    package = Package(hosts=here, name="nftables")
+    package = ctx.package("nftables")
     path = f"{home}/nftables.nft"
     closed = [opening for opening in ctx.openings if opening.peers is not None]
     rules = ctx.file(

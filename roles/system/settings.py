@@ -7,6 +7,28 @@ from builder.spec.types import boolean, mapping_of, one_of, text
 
 NAME = "system"
 
+PACKAGES = Section(
+    doc="What is installed.",
+    schema={
+        "versions": mapping_of(
+            text(
+                "A Debian package.",
+                pattern=r"[a-z0-9][a-z0-9+.-]+",
+                expects="a package name such as `postgresql-17`",
+                longest=100,
+            ),
+            text(
+                "Its version.",
+                pattern=r"([0-9]+:)?[0-9][A-Za-z0-9.+~-]*\*?",
+                expects="a version such as `17.5-1`, or the beginning of one such as `17.5*`",
+                longest=100,
+            ),
+            "Versions to keep to, of packages that a role needs. `ops update` does not overstep "
+            "them; any other package is left at the version that is installed until then.",
+        ),
+    },
+)
+
 SECTION = Section(
     doc="The hosts themselves. Applied to every host, without being named in its roles.",
     schema={

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from itertools import count
 from pathlib import Path
@@ -21,6 +23,8 @@ from typing import Any
 import pytest
 import yaml
 
+from builder.drill import clients, judge
+from builder.drill.history import Attempt, History, Kind, Outcome
 from builder.errors import MachineError
 from builder.machines.lab.layout import NETWORK_RECORD, STATE
 from builder.machines.lab.provider import LabProvider
@@ -193,6 +197,51 @@ class Cluster:
         done = self.psql(self.status()["connection"][side], statement)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    @contextmanager
+    def writes(self) -> Iterator[Writes]:
+        """Clients write through the virtual IP while the block runs; then see what they got."""
+        import psycopg
+
+        uris = self.status()["connection"]
+        with psycopg.connect(uris["primary"], autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {clients.SCHEMA}")
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {clients.TABLE} (number bigint)")
+            connection.execute(f"TRUNCATE {clients.TABLE}")
+        seen = Writes()
+        deadline = time.monotonic() + 900
+        alive = (self.home / "cluster.yml").exists
+        pace = {"tell": seen.attempts.append, "allowed": alive, "deadline": deadline}
+        with clients.running(clients.Traffic(), uris, **pace):
+            until(lambda: any(a.outcome is Outcome.ACK for a in seen.attempts), 30)
+            begin = time.monotonic()
+            yield seen
+            last = time.monotonic()
+            until(lambda: any(a.begin > last and seen.is_write(a) for a in seen.attempts), 30)
+            end = time.monotonic()
+        stored = clients.read_back(self.status()["connection"]["primary"])
+        attempts = tuple(seen.attempts)
+        seen.history = History(begin=begin, end=end, attempts=attempts, stored=stored)
+        self.sql(f"DROP SCHEMA {clients.SCHEMA} CASCADE")
+
+
+@dataclass
+class Writes:
+    """What clients of the cluster were told; whole when the block of `Cluster.writes` has ended."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    history: History | None = None
+
+    @staticmethod
+    def is_write(attempt: Attempt) -> bool:
+        return attempt.kind is Kind.WRITE and attempt.outcome is Outcome.ACK
+
+    def nothing_lost(self, *, pause: float) -> None:
+        """Every acknowledged write is there, and there were some; none took `pause` seconds."""
+        assert self.history
+        assert sum(self.is_write(attempt) for attempt in self.attempts) > 100
+        assert judge.lost(self.history) == ()
+        assert judge.outage(self.history, Kind.WRITE) < pause
 
 
 ClusterMaker = Callable[[], Cluster]

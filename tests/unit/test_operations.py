@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,13 +17,16 @@ from builder.operations.course import (
     Confirm,
     Converge,
     Course,
+    Hear,
     Keep,
     On,
     OperationError,
     Request,
     Target,
+    Tell,
     Whole,
 )
+from builder.operations.update import update
 from builder.security.rotation import Phase
 from builder.security.store import SecretStore, open_store
 from builder.spec.read import read_spec
@@ -322,3 +327,64 @@ def test_a_machine_that_is_not_blank_or_not_there_is_not_replaced(target: Target
         walk(core.replace(asked(target, "pg2")), gone)
     with pytest.raises(OperationError, match="no host pg9"):
         walk(core.replace(asked(target, "pg9")), status())
+
+
+# ── update ──────────────────────────────────────────────────────────────────────────────────────
+POLICY = """\
+haproxy:
+  Installed: 3.0.11-1+deb13u3
+  Candidate: 3.0.11-1+deb13u5
+  Version table:
+     3.2.1-1~bpo13+1 100
+        100 mirror trixie-backports/main amd64 Packages
+     3.0.11-1+deb13u5 500
+        500 mirror trixie-security/main amd64 Packages
+ *** 3.0.11-1+deb13u3 500
+        500 mirror trixie/main amd64 Packages
+        100 /var/lib/dpkg/status
+keepalived:
+  Installed: 1:2.3.3-1
+  Candidate: 1:2.3.3-1
+  Version table:
+ *** 1:2.3.3-1 500
+        500 mirror trixie/main amd64 Packages
+not-yet:
+  Installed: (none)
+  Candidate: 1.0
+  Version table:
+     1.0 500
+        500 mirror trixie/main amd64 Packages
+"""
+
+
+def updated(target: Target, pins: Mapping[str, str] = MappingProxyType({})) -> list[Request]:
+    sections = {**target.spec.sections, "packages": {"versions": pins}}
+    packages = {"lb1": ("haproxy", "keepalived", "not-yet")}
+    spec = replace(target.spec, sections=sections)
+    course = update(Target(spec=spec, secrets=target.secrets, packages=packages))
+    seen: list[Request] = []
+    answer: Any = None
+    try:
+        while True:
+            seen.append(course.send(answer))
+            answer = {"lb1": POLICY} if isinstance(seen[-1], Hear) else None
+    except StopIteration:
+        return seen
+
+
+def test_an_update_shows_both_versions_and_wants_what_apt_would_take(target: Target) -> None:
+    seen = updated(target)
+    kinds = [type(request) for request in seen]
+    assert kinds == [Whole, Hear, Tell, Confirm, Converge, Whole]
+    assert seen[2].lines == ("lb1  haproxy  3.0.11-1+deb13u3  →  3.0.11-1+deb13u5",)
+    assert seen[4].versions == {"lb1": {"haproxy": "3.0.11-1+deb13u5"}}
+
+
+@pytest.mark.parametrize(
+    ("pin", "version"),
+    [("3.2*", "3.2.1-1~bpo13+1"), ("3.0.11*", "3.0.11-1+deb13u5"), ("2.9-1", None)],
+)
+def test_an_update_keeps_to_a_pin(target: Target, pin: str, version: str | None) -> None:
+    seen = updated(target, {"haproxy": pin})
+    converged = [request.versions for request in seen if isinstance(request, Converge)]
+    assert converged == ([{"lb1": {"haproxy": version}}] if version else [])

@@ -1,0 +1,289 @@
+"""Operations on a running cluster, while clients write to it without pause. Real hosts.
+
+Nothing that was acknowledged is lost, and writes pause no longer than was promised; bounds leave
+room for a busy machine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.lab
+
+SWITCHOVER_SECONDS = 10  # promised: 5
+NO_PAUSE_SECONDS = 5  # promised: none
+KILLED = -9
+
+
+def done(cluster: Any, *words: str) -> None:
+    ran = cluster.run("ops", *words, "--yes", seconds=600)
+    assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-3000:]
+
+
+def refused(cluster: Any, *words: str) -> str:
+    ran = cluster.run("ops", *words, "--yes")
+    assert ran.returncode == 1
+    return str(ran.stderr)
+
+
+def ca(cluster: Any) -> str:
+    return Path(cluster.home, ".pgha", cluster.name, "ca.crt").read_text()
+
+
+# ── the lead ────────────────────────────────────────────────────────────────────────────────────
+def test_the_lead_moves_and_nothing_is_lost(seven: Any) -> None:
+    leader, replica = seven.leader(), seven.replica()
+    with seven.writes() as writes:
+        done(seven, "switchover")
+    assert seven.leader() == replica
+    writes.nothing_lost(pause=SWITCHOVER_SECONDS)
+    assert f"{replica} is the leader already" in refused(seven, "switchover", replica)
+    assert f"{replica} leads, and answers" in refused(seven, "failover", leader)
+    assert "its data is the one that counts" in refused(seven, "reinit", replica)
+    seven.in_sync()
+
+
+def test_all_restart_one_by_one(seven: Any) -> None:
+    since = "SELECT extract(epoch FROM pg_postmaster_start_time())::bigint"
+    before = seven.answers("primary", since), seven.answers("replica", since)
+    with seven.writes() as writes:
+        done(seven, "restart")
+    writes.nothing_lost(pause=SWITCHOVER_SECONDS)
+    after = seven.answers("primary", since), seven.answers("replica", since)
+    assert not set(before) & set(after)
+    seven.in_sync()
+
+
+def test_while_patroni_is_paused_nothing_fails_over(seven: Any, until: Any) -> None:
+    leader = seven.leader()
+    done(seven, "pause")
+    assert seven.status()["patroni"]["paused"]
+    assert "Patroni is paused" in refused(seven, "restart")
+    seven.on(leader, "pkill -9 -u postgres -fx '.*/postgres -D .*'")
+    done(seven, "resume")
+    assert not seven.status()["patroni"]["paused"]
+    until(lambda: seven.answers("primary", "SELECT 1") == "1", 60)
+
+
+def test_a_replica_is_copied_anew(seven: Any) -> None:
+    replica = seven.replica()
+    mark = "for d in /var/lib/postgresql/17/*; do touch $d/from-before; done"
+    seven.on(replica, mark)
+    with seven.writes() as writes:
+        done(seven, "reinit", replica)
+    writes.nothing_lost(pause=NO_PAUSE_SECONDS)
+    assert seven.on(replica, "ls /var/lib/postgresql/17/*/from-before 2>/dev/null || true") == ""
+    seven.in_sync()
+
+
+# ── secrets ─────────────────────────────────────────────────────────────────────────────────────
+def test_all_passwords_change_and_the_old_ones_open_nothing(seven: Any) -> None:
+    passfile = Path(seven.home, ".pgha", seven.name, "pgpass")
+    old = passfile.read_text()
+    with seven.writes() as writes:
+        done(seven, "rotate-passwords")
+    writes.nothing_lost(pause=NO_PAUSE_SECONDS)
+    assert passfile.read_text() != old
+    stale = Path(seven.home, "old-pgpass")
+    stale.write_text(old)
+    stale.chmod(0o600)
+    uri = seven.status()["connection"]["primary"]
+    tried = seven.psql(re.sub(r"passfile=[^&]*", f"passfile={stale}", uri), "SELECT 1")
+    assert "password authentication failed" in tried.stderr
+    done(seven, "switchover")  # the members know each other's new passwords
+    seven.in_sync()
+
+
+def test_new_authorities_take_over_while_the_controller_is_killed_again_and_again(
+    seven: Any,
+) -> None:
+    old = ca(seven)
+    with seven.writes() as writes:
+        for script in (1, 9, 6, 14, 3):
+            words = ("ops", "rotate-certificates", "--new-ca", "--yes")
+            ran = seven.run(*words, PGHA_FAULT=str(script))
+            assert ran.returncode == KILLED, ran.stderr[-3000:]
+            assert seven.psql(seven.status()["connection"]["primary"], "SELECT 1").stdout == "1\n"
+        done(seven, "rotate-certificates", "--new-ca")
+    writes.nothing_lost(pause=NO_PAUSE_SECONDS)
+    assert ca(seven).count("BEGIN CERTIFICATE") == 1
+    assert ca(seven) != old
+    seven.in_sync()
+    assert "is as its spec wants it" in seven.run("plan").stdout
+
+
+def test_the_days_of_certificates_are_told(seven: Any) -> None:
+    left = seven.status()["certificates"]
+    assert set(left) == set(seven.hosts())
+    assert {days > 300 for paths in left.values() for days in paths.values()} == {True}
+    assert "the first to end has" in seven.run("status").stdout
+
+
+# ── machines ────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("role", ["etcd", "patroni", "keepalived"])
+def test_a_dead_machine_is_replaced_by_a_blank_one(seven: Any, role: str, until: Any) -> None:
+    """The worst of its kind: etcd's leader, PostgreSQL's leader, the holder of the address."""
+    status = seven.status()
+    members = status["etcd"]["members"].items()
+    worst = {
+        "etcd": next(name for name, member in members if member["leader"]),
+        "patroni": status["patroni"]["leader"],
+        "keepalived": status["keepalived"]["holders"][0],
+    }[role]
+    assert f"{worst} is not blank" in refused(seven, "replace", worst)
+    bound = {"etcd": NO_PAUSE_SECONDS, "patroni": 45, "keepalived": 10}[role]
+    with seven.writes() as writes:
+        seven.run("lab", "wipe", worst)
+        assert f"{worst} does not answer" in refused(seven, "replace", worst)
+        seven.run("lab", "up")
+        until(lambda: seven.leader() not in {worst, "None"}, 60)
+        done(seven, "replace", worst)
+    writes.nothing_lost(pause=bound)
+    seven.in_sync()
+
+
+def test_replacing_is_refused_where_it_would_cost_quorum(seven: Any) -> None:
+    first, second, _ = seven.hosts("etcd")
+    seven.run("lab", "wipe", first)
+    seven.run("lab", "up")
+    seven.on(second, "systemctl stop etcd")
+    try:
+        assert "no quorum" in refused(seven, "replace", first)
+    finally:
+        seven.on(second, "systemctl start etcd")
+    done(seven, "replace", first)
+    seven.in_sync()
+
+
+def test_hosts_come_with_cluster_yml_and_go_with_it(seven: Any) -> None:
+    """Those that go are the leader, the holder of the address, and two of five etcd members."""
+    before = seven.spec()
+    last = {name: str(seven.network[40 + i]) for i, name in enumerate(("e4", "e5", "p3", "b3"))}
+    roles = {"e4": ["etcd"], "e5": ["etcd"], "p3": ["patroni"], "b3": ["haproxy", "keepalived"]}
+    more = {name: {"address": last[name], "roles": roles[name]} for name in last}
+    seven.write({**before, "hosts": {**before["hosts"], **more}})
+    seven.run("lab", "up")
+    with seven.writes() as writes:
+        seven.apply(seconds=600)
+    writes.nothing_lost(pause=NO_PAUSE_SECONDS)
+    seven.in_sync()
+    assert len(seven.status()["etcd"]["members"]) == 5
+
+    done(seven, "switchover", _synchronous(seven, "p3"))
+    status = seven.status()
+    leader, holder = status["patroni"]["leader"], status["keepalived"]["holders"][0]
+    leaving = {leader, holder, "etcd1", "e4"}
+    kept = {name: host for name, host in seven.spec()["hosts"].items() if name not in leaving}
+    seven.write({**before, "hosts": kept})
+    costly = seven.run("apply", "--yes", "--max-impact", "restart")
+    assert costly.returncode == 1
+    assert f"switchover of patroni on {leader}" in costly.stderr
+    with seven.writes() as writes:
+        seven.apply(seconds=600)
+    writes.nothing_lost(pause=SWITCHOVER_SECONDS)
+    seven.in_sync()
+    assert len(seven.status()["etcd"]["members"]) == 3
+
+    seven.write(before)  # and back to seven: who left comes again, and four others go
+    seven.run("lab", "up")
+    seven.apply(seconds=600)
+    seven.in_sync()
+    assert set(seven.status()["patroni"]["members"]) == {"pg1", "pg2"}
+
+
+def _synchronous(cluster: Any, fallback: str) -> str:
+    members = cluster.status()["patroni"]["members"].items()
+    return next((name for name, m in members if m["role"] == "sync_standby"), fallback)
+
+
+# ── packages ────────────────────────────────────────────────────────────────────────────────────
+NEWER = r"""
+set -e
+rm -rf /srv/newer && mkdir /srv/newer && cd /srv/newer
+apt-get -qq update
+apt-get -qq -o APT::Sandbox::User=root download "$1"
+dpkg-deb -R ./*.deb unpacked
+sed -i 's/^Version: .*/&+newer1/' unpacked/DEBIAN/control
+rm ./*.deb
+dpkg-deb -Znone -b unpacked new.deb >&2
+rm -r unpacked
+{
+  dpkg-deb -f new.deb
+  echo "Filename: ./new.deb"
+  echo "Size: $(stat -c %s new.deb)"
+  echo "SHA256: $(sha256sum new.deb | cut -d' ' -f1)"
+} >Packages
+echo 'deb [trusted=yes] file:/srv/newer ./' >/etc/apt/sources.list.d/newer.list
+"""
+
+
+def version(cluster: Any, host: str, package: str) -> str:
+    return str(cluster.on(host, f"dpkg-query -W -f '${{Version}}' {package}"))
+
+
+def test_newer_packages_come_in_order_and_a_pin_is_kept(seven: Any) -> None:
+    before = seven.spec()
+    newer = {"etcd1": "etcd-server", "etcd3": "etcd-server", "lb1": "haproxy", "lb2": "haproxy"}
+    newer |= {"pg1": "postgresql-17", "pg2": "postgresql-17", "etcd2": "chrony"}
+    for host, package in newer.items():
+        seven.on(host, f"set -- {package}; {NEWER}")
+    kept = version(seven, "etcd2", "chrony")
+    seven.write({**before, "packages": {"versions": {"chrony": kept}}})
+    since = "SELECT pg_postmaster_start_time()"
+    started = seven.answers("primary", since)
+    with seven.writes() as writes:
+        ran = seven.run("ops", "update", "--yes", seconds=600)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    writes.nothing_lost(pause=SWITCHOVER_SECONDS)
+    assert re.search(r"pg1 +postgresql-17 +(\S+) +→ +\1\+newer1\n", ran.stdout)
+    for host, package in newer.items():
+        assert version(seven, host, package).endswith("+newer1") == (package != "chrony")
+    assert seven.answers("primary", since) != started
+    seven.in_sync()
+    again = seven.run("ops", "update", "--yes")
+    assert "as new as its source has it" in again.stdout
+    for host in newer:
+        seven.on(host, "rm -r /srv/newer /etc/apt/sources.list.d/newer.list")
+
+
+# ── what would lose data ────────────────────────────────────────────────────────────────────────
+def test_what_would_lose_data_is_refused(seven: Any) -> None:
+    before = seven.spec()
+    other = {**before, "postgresql": {**before["postgresql"], "version": 16}}
+    seven.write(other)
+    said = seven.run("plan").stderr
+    assert "PostgreSQL 17 is running, and cluster.yml says 16" in said
+    hosts = {
+        name: {**host, "roles": [r for r in host["roles"] if r == "etcd"]}
+        for name, host in before["hosts"].items()
+    }
+    seven.write({"hosts": hosts})
+    said = seven.run("plan").stderr
+    assert "no database host would be left" in said
+
+
+# ── state ───────────────────────────────────────────────────────────────────────────────────────
+def test_state_lists_shows_forgets_and_takes_over(seven: Any) -> None:
+    address = "lb1/file:/etc/haproxy/haproxy.cfg"
+    assert address in seven.run("state", "list", "lb1/*").stdout.split()
+    seven.on("lb1", "echo '# by hand' >>/etc/haproxy/haproxy.cfg")
+    shown = json.loads(seven.run("state", "show", address, "--json").stdout)
+    assert shown["attributes"]["content"]["as_applied"] is False
+    assert shown["attributes"]["mode"] == {"now": "0640", "as_applied": True}
+    assert seven.document("plan", exit_code=2)["changes"][0]["drift"]
+    assert seven.run("state", "import", address).returncode == 0
+    wanted = seven.document("plan", exit_code=2)["changes"]
+    assert (wanted[0]["address"], wanted[0]["drift"]) == (address, False)
+    seven.apply()
+    assert seven.run("state", "forget", address).returncode == 0
+    assert address not in seven.run("state", "list").stdout.split()
+    assert seven.run("state", "show", address).returncode == 1
+    assert "nothing that is managed" in seven.run("state", "forget", "lb1/file:/x").stderr
+    seven.apply()
+    seven.in_sync()
+    assert address in seven.run("state", "list").stdout.split()
