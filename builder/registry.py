@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -19,7 +19,7 @@ from builder.machines.base import Provider
 from builder.ports import collisions
 from builder.resources.base import Resource
 from builder.role import Role
-from builder.spec.model import ClusterSpec
+from builder.spec.model import ClusterSpec, Problem
 from builder.spec.section import Vocabulary
 
 ENTRY_POINTS = "pgha_build.roles"
@@ -76,7 +76,7 @@ def vocabulary() -> Vocabulary:
         owners={name: role.name for name, _, role in declared if not role.everywhere},
         roles=frozenset(name for name, role in roles().items() if not role.everywhere),
         machines=_machine_schemas(),
-        checks=(lambda spec: collisions(spec, roles()),),
+        checks=(lambda spec: collisions(spec, roles()), *_machine_checks()),
     )
 
 
@@ -84,8 +84,14 @@ def _machine_schemas() -> Mapping[str, Mapping[str, object]]:
     return {name: module.SCHEMA for name, module in _providers()}
 
 
+def _machine_checks() -> Iterator[Callable[[ClusterSpec], Iterable[Problem]]]:
+    for _, module in _providers():
+        yield from getattr(module, "CHECKS", ())
+
+
 def _providers() -> Iterator[tuple[str, ModuleType]]:
     yield "lab", importlib.import_module("builder.machines.lab.settings")
+    yield "vagrant", importlib.import_module("builder.machines.vagrant.settings")
     yield "existing", importlib.import_module("builder.machines.existing")
 
 
@@ -95,6 +101,10 @@ def provider(spec: ClusterSpec) -> Provider:
         from builder.machines.lab.provider import LabProvider
 
         return LabProvider(spec)
+    if spec.machines.provider == "vagrant":
+        from builder.machines.vagrant.provider import VagrantProvider
+
+        return VagrantProvider(spec)
     from builder.machines.existing import ExistingProvider
 
     return ExistingProvider(spec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import builder
 from builder.errors import SpecError
 from builder.workspace import Workspace
 
@@ -12,7 +13,8 @@ TEMPLATE = """\
 # What pgha-build makes of this: docs/reference/cluster.yml.md
 name: {name}
 
-# Where the hosts come from. lab: systemd-nspawn hosts on this machine; existing: over SSH.
+# Where the hosts come from. lab: systemd-nspawn hosts on this machine; vagrant: virtual machines
+# on libvirt; existing: over SSH.
 machines:
   provider: {provider}
 
@@ -46,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--provider",
         default="lab",
-        choices=("lab", "existing"),
+        choices=("lab", "vagrant", "existing"),
         help="where the hosts come from (default: lab)",
     )
 
@@ -60,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{path}: written.")
     except FileExistsError:
         print(f"{path}: is there already, left as it is.")
+    if arguments.provider == "vagrant":
+        _write_vagrantfile(path.absolute().parent)
     try:
         workspace = Workspace.open(path)
     except SpecError:
@@ -68,3 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
     workspace.keep_secrets()
     print(f"{workspace.store.path}: secrets, readable by you only. Keep a copy in a safe place.")
     return 0
+
+
+def _write_vagrantfile(folder: Path) -> None:
+    """Ours, unless Vagrant finds one from there already."""
+    if any((above / "Vagrantfile").is_file() for above in (folder, *folder.parents)):
+        return
+    packed = Path(builder.__file__).parent / "_templates" / "Vagrantfile"
+    source = packed if packed.is_file() else Path(builder.__file__).parents[1] / "Vagrantfile"
+    (folder / "Vagrantfile").write_text(source.read_text())
+    print(f"{folder / 'Vagrantfile'}: written.")

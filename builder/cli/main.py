@@ -24,6 +24,7 @@ VERBS = {
     "drill": "inject a fault under write traffic; report outage and lost writes",
     "up": "make and start the machines, then apply",
     "destroy": "take down what is ours",
+    "machines": "list the virtual machines that cluster.yml asks for",
     "lab": "local hosts for trying and testing",
 }
 

@@ -1,0 +1,1 @@
+"""Virtual machines that Vagrant makes on libvirt, driven through python-vagrant."""
