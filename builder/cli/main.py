@@ -24,7 +24,8 @@ VERBS = {
     "drill": "inject a fault under write traffic; report outage and lost writes",
     "up": "make and start the machines, then apply",
     "destroy": "take down what is ours",
-    "machines": "list the virtual machines that cluster.yml asks for",
+    "ssh": "open a shell on a host, or run a command there",
+    "machines": "the machines themselves: list, make, switch off and on",
     "lab": "local hosts for trying and testing",
 }
 

@@ -17,11 +17,11 @@ def test_who_has_no_certificate_is_refused():
 
 
 def test_a_member_may_be_lost():
-    pgha("lab", "kill", "e3")
+    pgha("machines", "kill", "e3")
     try:
         on("e1", f"{CTL}{OURS} put greeting survived")
         assert on("e2", f"{CTL}{OURS} get greeting --print-value-only") == "survived"
     finally:
-        pgha("lab", "start", "e3")
+        pgha("machines", "start", "e3")
     until(lambda: status()["etcd"]["healthy"] == 3, "all three are healthy", 60)
     in_sync()

@@ -26,12 +26,12 @@ def test_the_address_leaves_a_balancer_that_hangs():
 
 def test_a_dead_balancer_loses_it_and_does_not_take_it_back():
     (first,) = holders()
-    pgha("lab", "kill", first)
+    pgha("machines", "kill", first)
     try:
         until(lambda: holders() and holders() != [first], "the other has it", 20)
         second = holders()
     finally:
-        pgha("lab", "start", first)
+        pgha("machines", "start", first)
     until(lambda: first in status()["keepalived"]["running"], "it is back", 60)
     assert holders() == second
     in_sync()

@@ -10,15 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HOME = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+HOME = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 
 
 def pgha(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run pgha-build on the scenario's cluster."""
     verb, *rest = words
     line = ["pgha-build", verb, "-f", str(HOME / "cluster.yml"), *rest]
-    if verb == "lab":
-        line = ["pgha-build", "lab", rest[0], "-f", str(HOME / "cluster.yml"), *rest[1:]]
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0 or not check, done.stdout + done.stderr
     return done
@@ -26,7 +24,7 @@ def pgha(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 
 def on(host: str, script: str, *, check: bool = True) -> str:
     """Run shell on a host, as root; what it printed."""
-    return pgha("lab", "exec", host, "--", "sh", "-c", script, check=check).stdout.strip()
+    return pgha("ssh", host, "--", "sudo", "sh", "-c", script, check=check).stdout.strip()
 
 
 def status() -> dict[str, Any]:

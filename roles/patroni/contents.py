@@ -14,7 +14,7 @@ from builder.resources.steps import Step
 from builder.role import Secrets
 from builder.security.scram import verifier
 from builder.spec.model import ClusterSpec
-from roles.patroni.ask import complete, gives_lead_away, turn
+from roles.patroni.ask import can_spare_the_leader, complete, gives_lead_away, turn
 from roles.patroni.dynamic import dynamic_config
 from roles.patroni.running import RunningPostgresql
 from roles.patroni.settings import (
@@ -42,7 +42,9 @@ def contents(spec: ClusterSpec, secrets: Secrets) -> Iterable[Resource]:
         needs=ready,
     )
     yield config
-    yield from _running(spec, config)
+    running = list(_running(spec, config))
+    yield from running
+    yield from _spare(spec, (config.address, *(item.address for item in running)))
     users = [*_own(spec, secrets, ready), *_users(spec, secrets, ready)]
     yield from users
     yield from _databases(spec, hosts, {user.name: user.address for user in users}, ready)
@@ -86,6 +88,20 @@ def _gate(spec: ClusterSpec, hosts: tuple[str, ...]) -> Gate:
         units=("patroni",),
         timeout_seconds=300,
     )
+
+
+def _spare(spec: ClusterSpec, needs: tuple[str, ...]) -> Iterable[Gate]:
+    """An apply ends when the leader can be spared, not before."""
+    if spec.sections["failover"]["synchronous"] and len(members(spec)) > 1:
+        yield Gate(
+            hosts=tuple(host.name for host in members(spec)),
+            name="synchronous",
+            what="a replica is synchronous",
+            condition=can_spare_the_leader(spec),
+            needs=needs,
+            units=("patroni",),
+            timeout_seconds=120,
+        )
 
 
 def _own(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Iterable[DatabaseRole]:
