@@ -21,7 +21,7 @@ from builder.operations.course import (
     Target,
     Whole,
 )
-from builder.resources.steps import Await
+from builder.resources.steps import Await, Shell
 from builder.security.rotation import with_new_passwords
 from builder.spec.model import ClusterSpec
 from roles.patroni.ask import can_spare_the_leader, complete, gives_lead_away
@@ -30,6 +30,8 @@ from roles.patroni.settings import members
 
 _MAX_LAG_BYTES = 1024 * 1024  # maximum_lag_on_failover
 _REINIT_SECONDS = 6 * 3600
+# When PostgreSQL had started before; while it is copied, Patroni tells no such time.
+_BEFORE = "/run/pgha-build-reinit"
 
 Patroni = Mapping[str, Any]
 
@@ -112,13 +114,23 @@ def reinit(target: Target) -> Course:
         question=f"Delete the data of {target.word} and copy it from {leader}? Until that has "
         "ended it can neither serve reads nor take over."
     )
-    send = api(target.spec, target.secrets).send("POST", "/reinitialize", {"force": True}, 60)
+    rest = api(target.spec, target.secrets)
+    send = rest.send("POST", "/reinitialize", {"force": True}, 60)
+    since = (
+        f"{{ {rest.curl('/patroni')}; }} 2>/dev/null | grep -o '\"postmaster_start_time\": [^,]*'"
+    )
+    before = Shell(script=f"{since} >{_BEFORE} || :")
+    copied = Await(
+        what="PostgreSQL runs on the copy",
+        condition=f'now=$({since}) && [ "$now" != "$(cat {_BEFORE})" ]',
+        timeout_seconds=_REINIT_SECONDS,
+    )
     whole = Await(
         what="the copy streams",
         condition=complete(target.spec),
-        timeout_seconds=_REINIT_SECONDS,
+        timeout_seconds=300,
     )
-    yield On(host=target.word, label="copies the data anew", steps=(send,))
+    yield On(host=target.word, label="copies the data anew", steps=(before, send, copied))
     yield On(host=leader, label=f"until {target.word} streams", steps=(whole,))
     yield Whole()
 
