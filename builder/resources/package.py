@@ -37,6 +37,10 @@ class Package(Resource):
     def attributes(self) -> Mapping[str, object]:
         return {"version": self.version or "any"}
 
+    def ages(self, attribute: str) -> bool:
+        """What was applied may have been a pattern, or any version: the one there is no drift."""
+        return attribute == "version"
+
     def differs(self, attribute: str, desired: Value, observed: Value) -> bool:
         return self.version is not None and not fnmatchcase(observed or "", self.version)
 

@@ -73,5 +73,6 @@ def gives_lead_away(spec: ClusterSpec, host: Host) -> str:
     switch = f"{_CTL} switchover --leader {host.name} --force {spec.name}"
     return (
         f"{answers(spec, host, '/leader')} || exit 0\n"
-        f"{switch} 2>&1 | grep -iE 'error|fail|no ' | tail -n 1; exit 1"
+        f"r=$({switch} 2>&1 | grep -iE 'error|fail|no ' | tail -n 1)\n"
+        'echo "${r:-it hands over}"; exit 1'
     )

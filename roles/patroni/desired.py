@@ -119,7 +119,7 @@ def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
     owner = {"owner": USER, "group": USER, "needs": needs}
     yield ctx.authority_file(f"{TLS}/ca.crt", CA, needs=needs)
     yield ctx.authority_file(f"{TLS}/etcd-ca.crt", CLIENT_CA, needs=needs)
-    addresses = (ctx.host.address, "127.0.0.1", *_virtual_address(ctx))
+    addresses = (ctx.host.address, "127.0.0.1", *_client_addresses(ctx))
     names = (ctx.host.name, "localhost")
     yield ctx.certificate(
         f"{TLS}/server.crt",
@@ -151,9 +151,12 @@ def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
     )
 
 
-def _virtual_address(ctx: Context) -> tuple[str, ...]:
+def _client_addresses(ctx: Context) -> tuple[str, ...]:
+    """Where clients believe the server to be: the virtual IP or, without one, each balancer."""
     address = ctx.spec.sections.get("keepalived", {}).get("virtual_ip")
-    return (address.split("/")[0],) if address else ()
+    if address:
+        return (address.split("/")[0],)
+    return tuple(host.address for host in ctx.spec.with_role("haproxy"))
 
 
 def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:

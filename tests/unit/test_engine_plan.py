@@ -237,6 +237,19 @@ def test_what_is_unknown_until_something_before_it_changes_is_decided_then() -> 
     assert plan.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("wanted", "differs"), [(None, False), ("17.5*", False), ("17.5-1", False), ("17.6*", True)]
+)
+def test_a_version_is_wanted_only_where_it_is_pinned_and_is_nobodys_drift(
+    wanted: str | None, differs: bool
+) -> None:
+    before = Package(hosts=("a",), name="p")
+    now = Package(hosts=("a",), name="p", version=wanted)
+    there = {now.address: Present(attributes={"version": "17.5-1"})}
+    plan = plan_of([now], looks([now], there, managed=[before]))
+    assert [(c.action, c.drift) for c in plan.differences] == [(Action.UPDATE, False)] * differs
+
+
 # ── several hosts that can answer ───────────────────────────────────────────────────────────────
 ANSWERS: dict[str, Observed] = {
     "there": Present(attributes={"value": "1"}),
