@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def _target(workspace: Workspace, operation: Operation, arguments: argparse.Name
         spec=workspace.spec,
         secrets=workspace.store,
         packages=_packages(workspace),
+        sizes=_sizes(workspace),
         refusals=tuple(r.needed for r in present(workspace.spec, registry.roles()) if r.needed),
         words=(given,) if isinstance(given, str) else tuple(given),
         options=frozenset(chosen),
@@ -91,6 +93,11 @@ def _packages(workspace: Workspace) -> Mapping[str, Sequence[str]]:
         if isinstance(resource, Package):
             found.setdefault(resource.hosts[0], []).append(resource.name)
     return found
+
+
+def _sizes(workspace: Workspace) -> Mapping[str, int]:
+    own = (r for r in workspace.desired.resources if len(r.hosts) == 1 and r.observed_in_plan)
+    return Counter(resource.hosts[0] for resource in own)
 
 
 def _runner(

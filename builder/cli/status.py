@@ -12,8 +12,7 @@ from builder.cli.output import show_json
 from builder.engine.desired import present
 from builder.engine.observe import Look
 from builder.errors import TransportError
-from builder.resources.base import Present
-from builder.resources.certificate import DAYS_LEFT
+from builder.expiry import DaysLeft, days_left, first_to_end
 from builder.transport.base import Connections
 from builder.workspace import Workspace
 
@@ -66,32 +65,18 @@ def status(workspace: Workspace, connections: Connections) -> dict[str, Any]:
             document[role.name] = role.status.summarise(workspace.spec, answers)
     return {
         **document,
-        "certificates": days_left(looks),
+        "certificates": _certificates(looks),
         "managed": {host: len(seen.manifest.entries) for host, seen in looks.items()},
         "connection": dict(workspace.connection_strings()),
     }
 
 
-def days_left(looks: Mapping[str, Look]) -> Mapping[str, Mapping[str, int]]:
-    """Per host and certificate, the days until it ends; applied anew when a third is left."""
-    return {
-        host: {
-            address.partition(":")[2]: said.attributes[DAYS_LEFT]
-            for address, said in seen.observed.items()
-            if isinstance(said, Present) and DAYS_LEFT in said.attributes
-        }
+def _certificates(looks: Mapping[str, Look]) -> DaysLeft:
+    return days_left(
+        (host, address.partition(":")[2], said)
         for host, seen in looks.items()
-        if not seen.error
-    }
-
-
-def first_to_end(left: Mapping[str, Mapping[str, int]]) -> str:
-    """The certificate that ends first, in words."""
-    found = [(days, host, path) for host, paths in left.items() for path, days in paths.items()]
-    if not found:
-        return ""
-    days, host, path = min(found)
-    return f"{len(found)}; the first to end has {days} days left: {path} on {host}"
+        for address, said in seen.observed.items()
+    )
 
 
 def _text(document: Mapping[str, Any]) -> Iterator[str]:

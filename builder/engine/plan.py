@@ -12,6 +12,7 @@ from builder.engine import diff
 from builder.engine.graph import Graph, ancestors, by_address, descendants, directories_above, graph
 from builder.engine.manifest import Entry
 from builder.engine.observe import Look, merged, recorded
+from builder.expiry import DaysLeft, days_left
 from builder.resources.base import (
     Absent,
     Action,
@@ -70,6 +71,12 @@ class Plan:
                 note = f"{resource.kind} {resource.name}: {change.observed.note}"
                 found.setdefault(note, []).append(resource.hosts[0])
         return found
+
+    @property
+    def days_left(self) -> DaysLeft:
+        """Of every certificate that is there."""
+        changes = self.changes.values()
+        return days_left((c.resource.hosts[0], c.resource.name, c.observed) for c in changes)
 
     @property
     def impact(self) -> Impact:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from builder.engine.plan import Plan
+from builder.expiry import first_to_end
 from builder.resources.base import (
     Action,
     AttributeChange,
@@ -64,6 +65,8 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from _blocked(plan)
     for note, hosts in plan.notes.items():
         yield f"Note: {note} ({', '.join(hosts)})"
+    if words := first_to_end(plan.days_left):
+        yield f"Certificates: {words}."
     if plan.promises and plan.differences:
         yield "Outage at worst: " + ", ".join(plan.promises) + "."
     yield summary(plan)
@@ -173,6 +176,7 @@ def document(plan: Plan) -> Mapping[str, Any]:
         "unreachable": dict(plan.unreachable),
         "blocked": dict(plan.blocked),
         "notes": {note: list(hosts) for note, hosts in plan.notes.items()},
+        "certificates": plan.days_left,
         "impact": str(plan.impact),
         "outage_bounds": list(plan.promises),
         "exit_code": plan.exit_code,

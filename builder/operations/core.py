@@ -85,9 +85,10 @@ def replace(target: Target) -> Course:
             do="Put a machine with a bare Debian at its address (or change the address in "
             "cluster.yml), let us log in there, and give the command again.",
         )
-    if seen["managed"].get(name):
+    carried = seen["managed"].get(name, 0)
+    if carried >= target.sizes.get(name, 1):  # fewer: an earlier replace did not come to its end
         raise OperationError(
-            f"{name} is not blank: it carries {seen['managed'][name]} resources of this cluster",
+            f"{name} is not blank: it carries {carried} resources of this cluster",
             why="Replacing is for a machine that is gone.",
             do="pgha-build apply repairs it; pgha-build ops reinit copies its data anew.",
         )

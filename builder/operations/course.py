@@ -97,13 +97,14 @@ class Target:
     """What an operation is about: the spec, its secrets, and the words after its name.
 
     `refusals` are the roles' reasons why a host cannot be spared now (`Role.needed`); `packages`
-    are those that the spec leads to, by host.
+    are those that the spec leads to, by host, and `sizes` the number of resources of a host.
     """
 
     spec: ClusterSpec
     secrets: SecretStore
     refusals: tuple[Needed, ...] = ()
     packages: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     options: frozenset[str] = frozenset()
 

@@ -90,8 +90,13 @@ def asked(target: Target, *words: str, options: frozenset[str] = frozenset()) ->
     )
 
 
-def walk(course: Course, world: Any, *, store: SecretStore | None = None) -> list[Request]:
-    """Everything that a course asks for. `world` is the status, or a function that gives it."""
+def walk(
+    course: Course, world: Any, *, store: SecretStore | None = None, steps: int | None = None
+) -> list[Request]:
+    """Everything that a course asks for, or the first `steps` of it, all carried out.
+
+    `world` is the status, or a function that gives it.
+    """
     seen: list[Request] = []
     answer: Any = None
     try:
@@ -103,6 +108,8 @@ def walk(course: Course, world: Any, *, store: SecretStore | None = None) -> lis
                 answer = world(seen) if callable(world) else world
             if isinstance(request, Keep) and store:
                 request.change(store)
+            if len(seen) == steps:
+                return seen
     except StopIteration:
         return seen
 
@@ -322,11 +329,39 @@ def test_a_machine_that_is_not_blank_or_not_there_is_not_replaced(target: Target
     alive = {**status(), "managed": {"pg2": 61}}
     with pytest.raises(OperationError, match="not blank: it carries 61 resources"):
         walk(core.replace(asked(target, "pg2")), alive)
+    half = {**without("pg2"), "managed": {"pg2": 20}}  # an earlier replace was interrupted
+    again = replace(asked(target, "pg2"), sizes={"pg2": 61})
+    assert Converge in [type(r) for r in walk(core.replace(again), half)]
     gone = {**status(), "unreachable": {"pg2": "no route to host"}}
     with pytest.raises(OperationError, match="no route to host"):
         walk(core.replace(asked(target, "pg2")), gone)
     with pytest.raises(OperationError, match="no host pg9"):
         walk(core.replace(asked(target, "pg9")), status())
+
+
+# ── interrupted ─────────────────────────────────────────────────────────────────────────────────
+BEGIN: Mapping[str, tuple[Any, tuple[str, ...]]] = {
+    "switchover": (operations.switchover, ()),
+    "restart": (operations.restart, ()),
+    "reinit": (operations.reinit, ("pg2",)),
+    "rotate-passwords": (operations.rotate_passwords, ()),
+    "rotate-certificates": (core.rotate_certificates, ()),
+    "replace": (core.replace, ("pg2",)),
+}
+
+
+@pytest.mark.parametrize("name", BEGIN)
+def test_whoever_is_ended_after_any_step_can_be_given_again(target: Target, name: str) -> None:
+    """Each run begins by looking; the second does all that the first left out."""
+    begin, words = BEGIN[name]
+    world = without("pg2") if name == "replace" else status()
+    whole = walk(begin(asked(target, *words)), world, store=target.secrets)
+    for steps in range(1, len(whole)):
+        walk(begin(asked(target, *words)), world, store=target.secrets, steps=steps)
+        target = replace(target, secrets=_reopened(target))
+        again = walk(begin(asked(target, *words)), world, store=target.secrets)
+        assert isinstance(again[-1], Whole)
+        assert [type(r) for r in again] == [type(r) for r in whole]
 
 
 # ── update ──────────────────────────────────────────────────────────────────────────────────────
