@@ -43,7 +43,8 @@ def switchover(target: Target) -> Course:
     chosen = target.word or _best(seen, leader)
     _refuse_stranger(target.spec, chosen)
     if chosen == leader:
-        raise OperationError(f"{chosen} is the leader already", do="Name another member.")
+        yield Whole()
+        return
     _refuse_candidate(target.spec, seen, chosen)
     yield Confirm(question=f"Move the lead from {leader} to {chosen}? Writes pause for seconds.")
     yield from _hand_over(target, leader, chosen)

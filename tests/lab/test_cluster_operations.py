@@ -42,7 +42,8 @@ def test_the_lead_moves_and_nothing_is_lost(seven: Any) -> None:
         done(seven, "switchover")
     assert seven.leader() == replica
     writes.nothing_lost(pause=SWITCHOVER_SECONDS)
-    assert f"{replica} is the leader already" in refused(seven, "switchover", replica)
+    done(seven, "switchover", replica)  # which leads already
+    assert seven.leader() == replica
     assert f"{replica} leads, and answers" in refused(seven, "failover", leader)
     assert "its data is the one that counts" in refused(seven, "reinit", replica)
     seven.in_sync()
@@ -249,6 +250,38 @@ def test_newer_packages_come_in_order_and_a_pin_is_kept(seven: Any) -> None:
     assert "as new as its source has it" in again.stdout
     for host in newer:
         seven.on(host, "rm -r /srv/newer /etc/apt/sources.list.d/newer.list")
+
+
+# ── interrupted ─────────────────────────────────────────────────────────────────────────────────
+def after_every_step(cluster: Any, *words: str) -> int:
+    """The controller dies after its first script, after two, and so on; until one run ends."""
+    for script in range(1, 40):
+        ran = cluster.run("ops", *words, "--yes", seconds=600, PGHA_FAULT=str(script))
+        if ran.returncode == 0:
+            return script - 1
+        assert ran.returncode == KILLED, ran.stderr[-3000:]
+        assert cluster.answers("primary", "SELECT 1") == "1"
+    raise AssertionError(f"{words}: still killed after {script} scripts")
+
+
+def test_whoever_is_killed_after_any_step_goes_on_the_next_time(seven: Any) -> None:
+    with seven.writes() as writes:
+        assert after_every_step(seven, "switchover", seven.replica()) >= 1
+        assert after_every_step(seven, "restart") >= 3
+        assert after_every_step(seven, "reinit", seven.replica()) >= 2
+        assert after_every_step(seven, "rotate-passwords") >= 3
+    writes.nothing_lost(pause=SWITCHOVER_SECONDS)
+    seven.in_sync()
+
+
+def test_a_replacement_that_is_killed_after_any_step_goes_on_the_next_time(seven: Any) -> None:
+    replica = seven.replica()
+    with seven.writes() as writes:
+        seven.run("lab", "wipe", replica)
+        seven.run("lab", "up")
+        assert after_every_step(seven, "replace", replica) >= 5
+    writes.nothing_lost(pause=NO_PAUSE_SECONDS)
+    seven.in_sync()
 
 
 # ── what would lose data ────────────────────────────────────────────────────────────────────────

@@ -125,6 +125,10 @@ def test_a_switchover_goes_to_the_synchronous_standby_unless_told_otherwise(targ
     assert isinstance(seen[-1], Whole)
 
 
+def test_a_switchover_to_who_leads_already_is_done(target: Target) -> None:
+    assert walk(operations.switchover(asked(target, "pg1")), status())[1:] == [Whole()]
+
+
 def test_nothing_is_done_before_a_person_has_agreed(target: Target) -> None:
     for begin in (operations.switchover, operations.restart, operations.rotate_passwords):
         kinds = [type(request) for request in walk(begin(target), status())]
@@ -134,7 +138,6 @@ def test_nothing_is_done_before_a_person_has_agreed(target: Target) -> None:
 @pytest.mark.parametrize(
     ("word", "world", "because"),
     [
-        ("pg1", status(), "is the leader already"),
         ("etcd1", status(), "is not a database host"),
         ("pg2", status(pg2=member("sync_standby", lag_bytes=9_000_000)), "lags by 8789 KiB"),
         ("pg2", status(pg2=member("sync_standby", state="starting")), "pg2 is starting"),
