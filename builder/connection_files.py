@@ -13,11 +13,29 @@ def write_connection_files(workspace: Workspace) -> None:
     """Write them anew, each at once: readers never see half a file."""
     if not workspace.connection_strings():
         return
-    home = workspace.spec.path.parent / ".pgha" / workspace.spec.name
+    home = home_of(workspace)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write(home / "ca.crt", workspace.store.authority("cluster").bundle_pem, 0o644)
     lines = "".join(sorted(set(_lines(workspace))))
     _write(home / "pgpass", lines.encode(), 0o600)
+
+
+def home_of(workspace: Workspace) -> Path:
+    return workspace.spec.path.parent / ".pgha" / workspace.spec.name
+
+
+def write_service_file(workspace: Workspace) -> Path:
+    """libpq's service file: `psql service=NAME`, and `service=NAME-replica`. Holds no password."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    text = ""
+    for side, uri in workspace.connection_strings().items():
+        name = workspace.spec.name if side == "primary" else f"{workspace.spec.name}-{side}"
+        lines = "".join(f"{key}={value}\n" for key, value in conninfo_to_dict(uri).items())
+        text += f"[{name}]\n{lines}\n"
+    path = home_of(workspace) / "pg_service.conf"
+    _write(path, text.encode(), 0o644)
+    return path
 
 
 def _lines(workspace: Workspace) -> Iterator[str]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from builder import __version__
 from builder.errors import PghaError
 
+_COMPLETING = "_ARGCOMPLETE"  # argcomplete's own mark
 VERBS = {
     "init": "write a commented cluster.yml and its secrets",
     "validate": "check cluster.yml, without any connection",
     "render": "show every file that a host would get, without any connection",
+    "check": "look for what could stand in the way, on all hosts at once",
     "plan": "show what apply would change",
     "apply": "bring the hosts to what cluster.yml says",
     "status": "show the whole cluster at a glance",
@@ -24,6 +27,9 @@ VERBS = {
     "drill": "inject a fault under write traffic; report outage and lost writes",
     "up": "make and start the machines, then apply",
     "destroy": "take down what is ours",
+    "psql": "open psql through the virtual IP",
+    "connect": "show how applications connect, and write the files for it",
+    "completion": "print completions for a shell",
     "ssh": "open a shell on a host, or run a command there",
     "machines": "the machines themselves: list, make, switch off and on",
     "lab": "local hosts for trying and testing",
@@ -32,6 +38,8 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done or in sync, 1 error, 2 differences, 130 interrupted."""
+    if _COMPLETING in os.environ:
+        _complete()
     arguments = argparse.Namespace()
     try:
         arguments = _parser(argv if argv is not None else sys.argv[1:])
@@ -48,6 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(argv: Sequence[str]) -> argparse.Namespace:
     """Only the verb that was given is imported: `plan` need not pay for `lab`."""
+    given = next((word for word in argv if not word.startswith("-")), "")
+    return _with_verbs({given}).parse_args(argv)
+
+
+def _complete() -> None:
+    """The shell asks how a line could go on: tell it, and end."""
+    import argcomplete
+
+    argcomplete.autocomplete(_with_verbs(VERBS.keys()))
+
+
+def _with_verbs(wanted: Collection[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pgha-build",
         description="One cluster.yml becomes, and stays, a highly available PostgreSQL cluster.",
@@ -55,17 +75,16 @@ def _parser(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"pgha-build {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    given = next((word for word in argv if not word.startswith("-")), None)
     for verb, help_text in VERBS.items():
         child = verbs.add_parser(verb, help=help_text, description=f"{help_text.capitalize()}.")
         child.add_argument(
             "-f", "--file", type=Path, default=Path("cluster.yml"), help="default: ./cluster.yml"
         )
-        if verb == given:
+        if verb in wanted:
             module = importlib.import_module(f"builder.cli.{verb}")
             module.configure(child)
             child.set_defaults(run=module.run)
-    return parser.parse_args(argv)
+    return parser
 
 
 def _complain(error: PghaError, *, as_json: bool) -> int:

@@ -18,6 +18,7 @@ from builder.resources.base import quoted
 from builder.resources.steps import Await, Put, Run, Shell, Step
 
 STATE = "/var/lib/pgha-build"
+_TIMED_OUT = "124"  # timeout(1)'s exit status, and our own for a condition that never came
 
 PREAMBLE = r"""
 umask 022
@@ -138,12 +139,14 @@ class Script:
         """What the whole output says."""
         body, _, tail = stdout.partition(f"{self.marker} tail\n")
         done = len(re.findall(rf"^{self.marker} end \d+ 0$", body, re.MULTILINE))
-        failure = re.search(rf"^{self.marker} end (\d+) [1-9]\d*$", body, re.MULTILINE)
+        failure = re.search(rf"^{self.marker} end (\d+) ([1-9]\d*)$", body, re.MULTILINE)
         failed = int(failure[1]) if failure else None
         stopped = f"{self.marker} stopped\n" in body
         if failed is None and not stopped and done < len(self.pieces):
             failed = done
         said = self._said(body, failed) if failed is not None else ""
+        if failure and failure[2] == _TIMED_OUT:
+            said = f"{said}\nIt did not finish in time, and was ended.".strip()
         return Outcome(done=done, failed=failed, said=said, stopped=stopped, tail=tail)
 
     def _said(self, body: str, number: int) -> str:

@@ -300,6 +300,7 @@ def test_a_program_that_reads_stdin_does_not_eat_the_script(
 def test_a_step_that_hangs_is_ended(machine: Machine) -> None:
     ran = machine.do([Run(argv=("sleep", "60"), timeout_seconds=1)])
     assert ran.outcome.failed == 0
+    assert "did not finish in time" in ran.outcome.said
     assert ran.seconds < 10
 
 
@@ -328,7 +329,8 @@ def test_a_condition_that_never_holds_fails_with_its_last_answer(machine: Machin
     ran = machine.do([step])
     assert ran.outcome.failed == 0
     answers = re.findall(r"answer \d+", ran.stdout)
-    assert ran.outcome.said == f"{answers[-1]}\nlast line"
+    ended = "It did not finish in time, and was ended."
+    assert ran.outcome.said == f"{answers[-1]}\nlast line\n{ended}"
 
 
 def test_the_same_answer_is_told_once(machine: Machine) -> None:

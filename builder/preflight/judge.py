@@ -1,0 +1,195 @@
+"""Answers of all hosts → findings, all at once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from builder.preflight.finding import Finding, error, warning
+from builder.preflight.questions import Answers, virtual_ip
+from builder.role import Opening
+from builder.spec.model import ClusterSpec
+
+TESTED = {("debian", "13"), ("debian", "12")}
+CLOCK_SECONDS = 2  # certificates and leases; and what a look at all hosts takes
+FSYNC_MICROSECONDS = 10_000  # etcd docs, hardware: 99 % of syncs of its log within 10 ms
+MEMORY_MIB = {"patroni": 900, "etcd": 450, "haproxy": 200}
+DISK_MIB = {"/var/lib/postgresql": 5 * 1024, "/var/lib/etcd": 2 * 1024}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What is known when judging. `unreachable` says why; `ours` are hosts that carry this cluster
+    already, whose ports and address are taken by it."""
+
+    spec: ClusterSpec
+    answers: Mapping[str, Answers]
+    openings: Mapping[str, Sequence[Opening]]
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    ours: frozenset[str] = frozenset()
+
+
+def judge(survey: Survey) -> list[Finding]:
+    """Everything that the answers give away; what was not asked is not judged."""
+    found = [error("", f"{host}: {why}") for host, why in survey.unreachable.items()]
+    for host, said in survey.answers.items():
+        for rule in (_login, _system, _address, _memory, _disk, _packages, _foreign):
+            found += rule(host, said, survey)
+        found += _ports(host, said, survey)
+    for of_all in (_clocks, _doubles, _virtual, _routers):
+        found += of_all(survey)
+    return sorted(found, key=lambda f: (f.level, f.host, f.what))
+
+
+# ── one host ────────────────────────────────────────────────────────────────────────────────────
+def _login(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
+    if said.one("user") != "0":
+        yield error(host, "we are not root there", "Log in as root, or let the user use sudo.")
+
+
+def _system(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
+    name, _sep, version = said.one("os").partition(" ")
+    if name not in {"debian", "ubuntu"}:
+        yield error(host, f"runs {name} {version}", "pgha-build knows Debian's family only.")
+    elif (name, version) not in TESTED:
+        yield warning(host, f"runs {name} {version}, which nobody has tested")
+    if said.one("init") != "systemd":
+        yield error(host, f"its first process is {said.one('init')}, not systemd")
+    if not said.all("python"):
+        yield warning(host, "has no python3: ways between hosts, and VRRP, were not tried")
+
+
+def _address(host: str, said: Answers, survey: Survey) -> Iterable[Finding]:
+    address = survey.spec.hosts[host].address
+    if not said.all("interface"):
+        yield error(
+            host,
+            f"{address} is on none of its interfaces",
+            "Its services listen there: set the host's address in cluster.yml, or on the host.",
+        )
+
+
+def _memory(host: str, said: Answers, survey: Survey) -> Iterable[Finding]:
+    needed = sum(MEMORY_MIB.get(role, 0) for role in survey.spec.hosts[host].roles)
+    there = said.one("memory")
+    if there.isdigit() and int(there) < needed:
+        yield warning(host, f"has {there} MiB of memory; its roles want {needed} MiB")
+
+
+def _disk(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
+    for line in said.all("disk"):
+        path, _sep, free = line.partition(" ")
+        if free.isdigit() and int(free) < DISK_MIB.get(path, 0):
+            yield warning(host, f"{path} has {free} MiB left; {DISK_MIB[path]} MiB are little")
+    for line in said.all("fsync"):
+        path, _sep, took = line.partition(" ")
+        if took.isdigit() and int(took) > FSYNC_MICROSECONDS:
+            yield warning(
+                host,
+                f"a synchronous write to {path} takes {int(took) / 1000:.1f} ms on average",
+                "Over 10 ms, etcd loses its leader under load: a faster disk, or `failover: "
+                "{preset: slow}`.",
+            )
+
+
+def _packages(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
+    for line in said.all("candidate"):
+        name, _sep, version = line.partition(": ")
+        if version in {"", "(none)"}:
+            yield error(
+                host,
+                f"apt knows no package {name}",
+                "apt-get update; or add the repository that has it.",
+            )
+
+
+def _foreign(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
+    for unit in said.all("firewall"):
+        yield warning(
+            host,
+            f"{unit} is active",
+            "It must let the cluster's ports through; ours only closes them to strangers.",
+        )
+
+
+def _ports(host: str, said: Answers, survey: Survey) -> Iterator[Finding]:
+    if host in survey.ours:
+        return
+    taken = {}
+    for line in said.all("listens"):
+        where, _sep, who = line.partition(" ")
+        address, _, port = where.rpartition(":")
+        taken[address.strip("[]"), port] = who.partition('"')[2].partition('"')[0] or "somebody"
+    wildcards = ("0.0.0.0", "*", "::")  # noqa: S104
+    for opening in (o for o in survey.openings[host] if o.protocol == "tcp"):
+        own = (opening.address, survey.spec.hosts[host].address, "127.0.0.1", *wildcards)
+        who = next(
+            (taken[a, str(opening.port)] for a in own if (a, str(opening.port)) in taken), ""
+        )
+        if who:
+            yield error(
+                host,
+                f"port {opening.port} ({opening.what}) is taken by {who}",
+                "Stop and disable it, or set another port in cluster.yml.",
+            )
+
+
+# ── all hosts together ──────────────────────────────────────────────────────────────────────────
+def _clocks(survey: Survey) -> Iterator[Finding]:
+    clocks = {h: int(a.one("clock")) for h, a in survey.answers.items() if a.one("clock").isdigit()}
+    if not clocks:
+        return
+    middle = median(clocks.values())
+    for host, clock in clocks.items():
+        if abs(clock - middle) > CLOCK_SECONDS:
+            yield error(
+                host,
+                f"its clock is {abs(clock - middle):.0f} s off the others'",
+                "Certificates would not be valid yet, or no more: synchronise the time first.",
+            )
+        elif survey.answers[host].one("synchronised") == "no" and host not in survey.ours:
+            yield warning(host, "its clock is not synchronised yet")
+
+
+def _doubles(survey: Survey) -> Iterator[Finding]:
+    for word, what in (("machine", "machine id"), ("hostname", "host name")):
+        seen: dict[str, str] = {}
+        for host, said in survey.answers.items():
+            value = said.one(word)
+            other = seen.setdefault(value, host) if value else host
+            if other != host:
+                yield error(
+                    host,
+                    f"has the {what} of {other}: {value}",
+                    "Copied machines: rm /etc/machine-id; systemd-machine-id-setup; reboot."
+                    if word == "machine"
+                    else "hostnamectl hostname NAME",
+                )
+
+
+def _virtual(survey: Survey) -> Iterator[Finding]:
+    address = virtual_ip(survey.spec)
+    holders = [h for h, said in survey.answers.items() if said.all("virtual-here")]
+    strangers = [h for h in holders if h not in survey.ours]
+    yield from (error(host, f"has the virtual IP {address} already") for host in strangers)
+    answering = [h for h, said in survey.answers.items() if said.all("virtual")]
+    if answering and not holders:
+        yield error(
+            "",
+            f"somebody else answers at the virtual IP {address}",
+            "Choose an address that nobody has.",
+        )
+
+
+def _routers(survey: Survey) -> Iterator[Finding]:
+    own = survey.spec.sections.get("keepalived", {}).get("router_id")
+    ours = {survey.spec.hosts[host].address for host in survey.spec.hosts}
+    seen = {tuple(line.split()) for said in survey.answers.values() for line in said.all("router")}
+    for router, source in sorted(seen):
+        if router == str(own) and source not in ours:
+            yield error(
+                "",
+                f"{source} announces virtual router {router} in this network",
+                "Set keepalived.router_id to a number that nobody uses.",
+            )

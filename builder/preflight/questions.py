@@ -1,0 +1,120 @@
+"""What one host is asked, as shell, and its answers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from builder.resources.base import quoted
+from builder.spec.model import ClusterSpec, Host
+
+LISTEN_SECONDS = 4  # Keepalived announces every second, or at most every few
+_WRITES = 50
+
+_CHEAP = """\
+echo "user $(id -u)"
+( . /etc/os-release 2>/dev/null; echo "os ${ID:-unknown} ${VERSION_ID:-unknown}" )
+echo "init $(cat /proc/1/comm)"
+echo "clock $(date +%s)"
+echo "synchronised $(timedatectl show -P NTPSynchronized 2>/dev/null)"
+echo "hostname $(hostname)"
+echo "machine $(cat /etc/machine-id 2>/dev/null)"
+echo "memory $(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
+ss -Hltnp 2>/dev/null | awk '{ print "listens", $4, $6 }'
+for unit in ufw firewalld; do
+  systemctl -q is-active $unit 2>/dev/null && echo "firewall $unit"
+done
+command -v python3 >/dev/null && echo "python yes"
+"""
+
+_DISK = """\
+for want in {paths}; do
+  there=$want; while [ ! -d "$there" ]; do there=$(dirname "$there"); done
+  echo "disk $want $(df -Pm "$there" | awk 'NR == 2 {{ print $4 }}')"
+  file=$there/.pgha-build-fsync
+  begin=$(date +%s%N)
+  dd if=/dev/zero of="$file" bs=4k count={writes} oflag=dsync 2>/dev/null || begin=
+  end=$(date +%s%N)
+  rm -f "$file"
+  [ -z "$begin" ] || echo "fsync $want $(( (end - begin) / {writes} / 1000 ))"
+done
+"""
+
+# Who announces a virtual router here: address and router id of every VRRP packet.
+_VRRP = """\
+import socket, struct, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112)
+group = struct.pack("4s4s", socket.inet_aton("224.0.0.18"), socket.inet_aton(sys.argv[1]))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+end = time.monotonic() + float(sys.argv[2])
+seen = set()
+while (left := end - time.monotonic()) > 0:
+    s.settimeout(left)
+    try: packet, (source, _) = s.recvfrom(2048)
+    except socket.timeout: break
+    head = (packet[0] & 15) * 4
+    seen.add((source, packet[head + 1]))
+for source, router in sorted(seen): print("router", router, source)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a host said: each word to the lines that began with it, without it."""
+
+    said: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def one(self, word: str) -> str:
+        return next(iter(self.said.get(word, ())), "")
+
+    def all(self, word: str) -> Sequence[str]:
+        return self.said.get(word, ())
+
+
+def cheap(spec: ClusterSpec, host: Host) -> str:
+    """What costs next to nothing: `apply` asks it of every new host."""
+    return f"{_CHEAP}{_addresses(spec, host)}"
+
+
+def thorough(spec: ClusterSpec, host: Host, packages: Sequence[str]) -> str:
+    """All of it: takes seconds, writes and removes one small file per disk."""
+    parts = [cheap(spec, host), _DISK.format(paths=quoted(data(host)), writes=_WRITES)]
+    if packages:
+        names = quoted(packages)
+        parts.append(
+            f"LC_ALL=C apt-cache policy {names} 2>/dev/null | "
+            'awk \'/^[^ ]/ { name = $1 } $1 == "Candidate:" { print "candidate", name, $2 }\''
+        )
+    if virtual := virtual_ip(spec):
+        parts.append(f"ping -n -q -c 1 -W 1 {virtual} >/dev/null 2>&1 && echo 'virtual answers'")
+        if "keepalived" in host.roles:
+            words = quoted((_VRRP, host.address, str(LISTEN_SECONDS)))
+            parts.append(f"python3 -c {words} 2>/dev/null")
+    return "\n".join(parts)
+
+
+def data(host: Host) -> Sequence[str]:
+    """Where a host keeps what must not get lost."""
+    paths = {"etcd": "/var/lib/etcd", "patroni": "/var/lib/postgresql"}
+    return [paths[role] for role in host.roles if role in paths]
+
+
+def virtual_ip(spec: ClusterSpec) -> str:
+    written = spec.sections.get("keepalived", {}).get("virtual_ip") or ""
+    return str(written).split("/")[0]
+
+
+def _addresses(spec: ClusterSpec, host: Host) -> str:
+    ask = "ip -o -4 address show to {0} 2>/dev/null | awk '{{ print \"{1}\", $2 }}'\n"
+    text = ask.format(f"{host.address}/32", "interface")
+    if virtual := virtual_ip(spec):
+        text += ask.format(f"{virtual}/32", "virtual-here")
+    return text
+
+
+def read(output: str) -> Answers:
+    said: dict[str, list[str]] = {}
+    for line in output.splitlines():
+        word, _, rest = line.partition(" ")
+        said.setdefault(word, []).append(rest.strip())
+    return Answers(said=said)
