@@ -12,10 +12,12 @@ from builder.connection_files import write_connection_files
 from builder.engine import render
 from builder.engine.execute import Apply, Result
 from builder.engine.lock import locked
+from builder.engine.observe import Look
 from builder.engine.plan import Plan
 from builder.engine.saved import SavedPlan, load, refuse_stale
 from builder.errors import PlanError, TransportError
 from builder.fault import after_script
+from builder.preflight.survey import refuse_obstacles
 from builder.resources.base import Impact
 from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
@@ -41,6 +43,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="|".join(str(impact) for impact in Impact),
         help="refuse a plan that costs the service more than this",
     )
+    parser.add_argument(
+        "--no-check",
+        dest="check",
+        action="store_false",
+        help="do not look for obstacles on hosts that nothing was applied to yet",
+    )
     parser.add_argument("--json", action="store_true", help="for a program")
 
 
@@ -59,6 +67,8 @@ def apply(
         reachable = _reachable(connections)
         with locked(reachable, "apply"):
             looks = workspace.look(connections)
+            if arguments.check:
+                refuse_obstacles(workspace.spec, connections, _fresh(workspace, looks))
             workspace.keep_secrets()
             plan = workspace.plan(connections, looks, only)
             if saved:
@@ -76,6 +86,15 @@ def apply(
             result = run.run()
     write_connection_files(workspace)
     return _report(plan, result, as_json=arguments.json)
+
+
+def _fresh(workspace: Workspace, looks: Mapping[str, Look]) -> list[str]:
+    """Hosts that answer, and that nothing has been applied to yet."""
+    return [
+        name
+        for name in workspace.spec.hosts
+        if not looks[name].error and not looks[name].manifest.entries
+    ]
 
 
 def refuse_costly(plan: Plan, allowed: str | None) -> None:

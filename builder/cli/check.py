@@ -9,15 +9,13 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
-from builder import registry
 from builder.cli.output import show_json
-from builder.engine.desired import listening
-from builder.engine.observe import look
 from builder.errors import PghaError, TransportError
 from builder.preflight import questions
-from builder.preflight.finding import Finding, Level, error
+from builder.preflight.finding import Finding, Level, error, warning
 from builder.preflight.judge import Survey, judge
 from builder.preflight.links import Link, attempt, blocked, links, listener
+from builder.preflight.survey import survey
 from builder.resources.package import Package
 from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
@@ -47,47 +45,27 @@ def check(workspace: Workspace, connections: Connections) -> list[Finding]:
     for resource in workspace.desired.resources:
         if isinstance(resource, Package):
             packages.setdefault(resource.hosts[0], []).append(resource.name)
-    scripts = {
-        host.name: {"check": questions.thorough(workspace.spec, host, packages.get(host.name, ()))}
-        for host in workspace.spec.hosts.values()
-    }
-    survey = survey_of(workspace, connections, scripts)
-    return judge(survey) + list(_ways(survey, connections))
-
-
-def survey_of(
-    workspace: Workspace, connections: Connections, scripts: Mapping[str, Mapping[str, str]]
-) -> Survey:
-    looks = look(connections, (), scripts)
-    return Survey(
-        spec=workspace.spec,
-        answers={
-            host: questions.read(seen.extra["check"])
-            for host, seen in looks.items()
-            if not seen.error
-        },
-        openings={
-            host.name: listening(workspace.spec, registry.roles(), host)
-            for host in workspace.spec.hosts.values()
-        },
-        unreachable={host: seen.error.what for host, seen in looks.items() if seen.error},
-        ours=frozenset(
-            host for host, seen in looks.items() if seen.manifest.cluster == workspace.spec.name
-        ),
+    spec = workspace.spec
+    asked = survey(
+        spec,
+        connections,
+        spec.hosts,
+        lambda host: questions.thorough(spec, host, packages.get(host.name, ())),
     )
+    return judge(asked) + list(_ways(asked, connections))
 
 
-def _ways(survey: Survey, connections: Connections) -> Iterator[Finding]:
+def _ways(asked: Survey, connections: Connections) -> Iterator[Finding]:
     able = {
         host: connection
         for host, connection in connections.items()
         if not isinstance(connection, TransportError)
-        and host in survey.answers
-        and survey.answers[host].all("python")
+        and host in asked.answers
+        and asked.answers[host].all("python")
     }
     wanted = [
         link
-        for link in links(survey.spec, survey.openings)
+        for link in links(asked.spec, asked.openings)
         if link.source in able and link.target in able
     ]
     if not wanted:
@@ -121,6 +99,9 @@ def _attempt(connection: Connection, wanted: Sequence[Link]) -> list[Finding]:
         done = connection.run(attempt(wanted), timeout_seconds=_SECONDS)
     except PghaError as failure:
         return [error(wanted[0].source, str(failure.what))]
+    if done.status:
+        said = (done.stderr.strip() or "it says nothing").splitlines()[-1]
+        return [warning(wanted[0].source, f"ways to other hosts could not be tried: {said}")]
     return list(blocked(wanted, done.stdout))
 
 

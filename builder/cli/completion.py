@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Put the output into the shell's start-up file, or `eval` it there."""
-    import argcomplete
+    from argcomplete.shell_integration import shellcode
 
-    print(argcomplete.shellcode(["pgha-build"], shell=arguments.shell))
+    print(shellcode(["pgha-build"], shell=arguments.shell))
     return 0

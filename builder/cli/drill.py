@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,8 +42,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    # it tells of every attempt to reach a host that is down, which is what a drill is about
-    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     if arguments.list:
         return _list(arguments)
     if arguments.report:

@@ -14,6 +14,7 @@ from builder.spec.model import ClusterSpec
 TESTED = {("debian", "13"), ("debian", "12")}
 CLOCK_SECONDS = 2  # certificates and leases; and what a look at all hosts takes
 FSYNC_MICROSECONDS = 10_000  # etcd docs, hardware: 99 % of syncs of its log within 10 ms
+_TAKEN_OVER = {"etcd", "haproxy"}  # as Debian's package starts them: that unit becomes ours
 MEMORY_MIB = {"patroni": 900, "etcd": 450, "haproxy": 200}
 DISK_MIB = {"/var/lib/postgresql": 5 * 1024, "/var/lib/etcd": 2 * 1024}
 
@@ -32,7 +33,7 @@ class Survey:
 
 def judge(survey: Survey) -> list[Finding]:
     """Everything that the answers give away; what was not asked is not judged."""
-    found = [error("", f"{host}: {why}") for host, why in survey.unreachable.items()]
+    found = [error(host, why) for host, why in survey.unreachable.items()]
     for host, said in survey.answers.items():
         for rule in (_login, _system, _address, _memory, _disk, _packages, _foreign):
             found += rule(host, said, survey)
@@ -127,7 +128,7 @@ def _ports(host: str, said: Answers, survey: Survey) -> Iterator[Finding]:
         who = next(
             (taken[a, str(opening.port)] for a in own if (a, str(opening.port)) in taken), ""
         )
-        if who:
+        if who and who not in _TAKEN_OVER:
             yield error(
                 host,
                 f"port {opening.port} ({opening.what}) is taken by {who}",
@@ -148,8 +149,13 @@ def _clocks(survey: Survey) -> Iterator[Finding]:
                 f"its clock is {abs(clock - middle):.0f} s off the others'",
                 "Certificates would not be valid yet, or no more: synchronise the time first.",
             )
-        elif survey.answers[host].one("synchronised") == "no" and host not in survey.ours:
-            yield warning(host, "its clock is not synchronised yet")
+        elif survey.answers[host].one("synchronised") == "no" and not _ours_to_set(survey):
+            yield warning(host, "its clock is not synchronised")
+
+
+def _ours_to_set(survey: Survey) -> bool:
+    """Whether the clocks will be synchronised by the first apply."""
+    return bool(survey.spec.sections["system"]["time"] == "chrony")
 
 
 def _doubles(survey: Survey) -> Iterator[Finding]:

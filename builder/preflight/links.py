@@ -24,14 +24,25 @@ print("listening", flush=True)
 while sys.stdin.readline(): pass
 """
 
+# All at once, and without more than Debian's python3-minimal has.
 _TRY = """\
-import socket, sys
-from concurrent.futures import ThreadPoolExecutor
-def one(word):
+import os, socket, sys, time
+trying = {}
+for word in sys.argv[1:]:
     address, port = word.rsplit(":", 1)
-    try: socket.create_connection((address, int(port)), 3).close()
-    except OSError as error: print("blocked", word, error.strerror or error, flush=True)
-with ThreadPoolExecutor(16) as pool: list(pool.map(one, sys.argv[1:]))
+    s = socket.socket(); s.setblocking(False); s.connect_ex((address, int(port)))
+    trying[word] = s
+end = time.monotonic() + 3
+while trying and time.monotonic() < end:
+    time.sleep(0.05)
+    for word, s in list(trying.items()):
+        failed = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        try:
+            if not failed: s.getpeername()
+        except OSError: continue
+        if failed: print("blocked", word, os.strerror(failed))
+        del trying[word]
+for word in trying: print("blocked", word, "no answer")
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 _UNACKNOWLEDGED_MS = 20000  # a host that has vanished is noticed after this
 _CONNECT_SECONDS = 5  # a host that is up answers a SYN at once, even from another continent
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+# What paramiko has to say it also raises; its log would put tracebacks before a person.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def open_socket(endpoint: Endpoint, through: Transport | None, timeout_seconds: float) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,6 @@ TROUBLE = [
     ("os debian 13", "os ubuntu 26.04", "warning", "runs ubuntu 26.04, which nobody has tested"),
     ("init systemd", "init sh", "error", "its first process is sh, not systemd"),
     ("clock 1000", "clock 1060", "error", "its clock is 60 s off the others'"),
-    ("synchronised yes", "synchronised no", "warning", "its clock is not synchronised yet"),
     ("hostname pg1", "hostname etcd1", "error", "has the host name of etcd1: etcd1"),
     ("machine pg1-id", "machine etcd1-id", "error", "has the machine id of etcd1: etcd1-id"),
     ("memory 8000", "memory 300", "warning", "has 300 MiB of memory; its roles want 900 MiB"),
@@ -98,6 +98,19 @@ def test_each_trouble_is_seen_where_it_is_and_no_other(
     ((found, host, text),) = said(survey)
     assert (found, host) == (level, "pg1")
     assert what in text
+
+
+def test_an_unreachable_host_is_an_error_of_its_own(survey_of: Callable[..., Survey]) -> None:
+    survey = replace(survey_of(), unreachable={"pg1": "no route to host"})
+    assert said(survey) == [("error", "pg1", "no route to host")]
+
+
+def test_a_clock_matters_where_nobody_will_set_it(survey_of: Callable[..., Survey]) -> None:
+    adrift = survey_of(pg1=lambda text: text.replace("synchronised yes", "synchronised no"))
+    assert said(adrift) == []
+    sections = {**adrift.spec.sections, "system": {"time": "other"}}
+    adrift = replace(adrift, spec=replace(adrift.spec, sections=sections))
+    assert said(adrift) == [("warning", "pg1", "its clock is not synchronised")]
 
 
 def test_what_the_cluster_itself_holds_is_no_trouble(survey_of: Callable[..., Survey]) -> None:

@@ -1,0 +1,57 @@
+"""Asking the hosts: the thin IO edge of the preflight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from builder import registry
+from builder.engine.desired import listening
+from builder.engine.observe import look
+from builder.errors import PlanError
+from builder.preflight import questions
+from builder.preflight.finding import Level
+from builder.preflight.judge import Survey, judge
+from builder.spec.model import ClusterSpec, Host
+from builder.transport.base import Connections
+
+
+def survey(
+    spec: ClusterSpec,
+    connections: Connections,
+    hosts: Collection[str],
+    script: Callable[[Host], str],
+) -> Survey:
+    """Ask `hosts`, all at once, in one round trip each."""
+    scripts = {name: {"check": script(spec.hosts[name])} for name in hosts}
+    looks = look({name: connections[name] for name in hosts}, (), scripts)
+    return Survey(
+        spec=spec,
+        answers={
+            host: questions.read(seen.extra["check"])
+            for host, seen in looks.items()
+            if not seen.error
+        },
+        openings={
+            host.name: listening(spec, registry.roles(), host) for host in spec.hosts.values()
+        },
+        unreachable={
+            host: seen.error.what.removeprefix(f"{host}: ")
+            for host, seen in looks.items()
+            if seen.error
+        },
+        ours=frozenset(host for host, seen in looks.items() if seen.manifest.cluster == spec.name),
+    )
+
+
+def refuse_obstacles(spec: ClusterSpec, connections: Connections, fresh: Collection[str]) -> None:
+    """The cheap part, of hosts that nothing has been applied to: PlanError with all errors."""
+    if not fresh:
+        return
+    found = judge(survey(spec, connections, fresh, lambda host: questions.cheap(spec, host)))
+    errors = [finding for finding in found if finding.level is Level.ERROR]
+    if errors:
+        raise PlanError(
+            "\n".join(f"{finding.host}: {finding.what}" for finding in errors),
+            why="Nothing was changed.",
+            do="pgha-build check says what to do about it; apply --no-check leaves this out.",
+        )

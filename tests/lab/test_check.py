@@ -1,0 +1,71 @@
+"""The preflight on blank lab hosts, and a person's own ways in."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.lab
+
+DAMAGE = {
+    "pg1": """
+nft add table inet firewall
+nft 'add chain inet firewall input { type filter hook input priority 0; }'
+nft add rule inet firewall input tcp dport 8008 drop
+systemd-run -q --unit squatter python3 -c '
+import socket, time
+s = socket.socket(); s.bind(("0.0.0.0", 5432)); s.listen(); time.sleep(600)'
+until ss -Hltn | grep -q :5432; do sleep 0.1; done
+""",
+    "lb2": "cat >/etc/machine-id <<END\n{machine}\nEND\nip address add {virtual}/32 dev lo",
+}
+
+
+def test_every_obstacle_is_found_at_once_and_apply_refuses_before_any_change(
+    blank_seven: Any,
+) -> None:
+    cluster = blank_seven()
+    assert cluster.run("lab", "up").returncode == 0
+    clean = cluster.run("check", "--json")
+    assert (clean.returncode, json.loads(clean.stdout)) == (0, {"findings": []})
+    virtual = cluster.spec()["keepalived"]["virtual_ip"].split("/")[0]
+    machine = cluster.on("lb1", "cat /etc/machine-id")
+    cluster.on("pg1", DAMAGE["pg1"])
+    cluster.on("lb2", DAMAGE["lb2"].format(machine=machine, virtual=virtual))
+    checked = cluster.run("check", "--json")
+    found = {(f["host"], f["what"]) for f in json.loads(checked.stdout)["findings"]}
+    assert checked.returncode == 1
+    rest = "does not reach pg1 at port 8008 (Patroni's REST API): no answer"
+    assert found == {
+        ("pg1", "port 5432 (PostgreSQL) is taken by python3"),
+        ("lb2", f"has the machine id of lb1: {machine}"),
+        ("lb2", f"has the virtual IP {virtual} already"),
+        *((host, rest) for host in ("pg2", "lb1", "lb2")),
+    }
+    refused = cluster.run("apply", "--yes")
+    assert refused.returncode == 1
+    assert "port 5432 (PostgreSQL) is taken by python3" in refused.stderr
+    assert cluster.on("etcd1", "ls /var/lib/pgha-build/manifest.json 2>/dev/null || true") == ""
+    assert cluster.run("lab", "down").returncode == 0
+
+
+def test_a_person_gets_a_shell_and_psql_the_way_pgha_build_goes(seven: Any) -> None:
+    assert seven.run("ssh", "pg1", "--", "hostname").stdout == "pg1\n"
+    assert seven.run("ssh", "pg1", "--", "sh", "-c", "exit 7").returncode == 7
+    assert "has no host pg9" in seven.run("ssh", "pg9").stderr
+    said = seven.run("psql", "--replica", "--", "-XAtc", "SELECT pg_is_in_recovery()").stdout
+    assert said == "t\n"
+    files = seven.document("connect")["files"]
+    services = configparser.ConfigParser()
+    services.read_string(Path(files["service"]).read_text())
+    assert set(services.sections()) == {seven.name, f"{seven.name}-replica"}
+    argv = ["psql", "-XAt", "-d", f"service={seven.name}", "-c", "SELECT pg_is_in_recovery()"]
+    environment = {**os.environ, "PGSERVICEFILE": files["service"]}
+    answer = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+    assert answer.stdout == "f\n"
