@@ -16,7 +16,7 @@ class Run:
     argv: tuple[str, ...]
     stdin: bytes = field(default=b"", repr=False)
     accept: tuple[int, ...] = (0,)
-    timeout_seconds: int = 120
+    timeout_seconds: int = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Shell:
 
     script: str
     stdin: bytes = field(default=b"", repr=False)
-    timeout_seconds: int = 120
+    timeout_seconds: int = 300
 
 
 @dataclass(frozen=True, kw_only=True)

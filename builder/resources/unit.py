@@ -55,7 +55,7 @@ class Unit(Resource):
     last: str = ""
     group: str | None = None
     wait: bool = True
-    timeout_seconds: int = 120
+    timeout_seconds: int = 300
 
     def attributes(self) -> Mapping[str, object]:
         enabled = {True: "enabled", False: "disabled"}
