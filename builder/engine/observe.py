@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from builder.engine import manifest as manifests
 from builder.engine.manifest import Entry, Manifest
 from builder.engine.script import in_place
-from builder.errors import ConnectionLost, TransportError
+from builder.errors import AuthenticationError, ConnectionLost, TransportError
 from builder.resources.base import Absent, Observed, Present, Resource, Unknown
 from builder.transport.base import Connection
 
@@ -129,6 +129,12 @@ def ask(connection: Connection | TransportError, probe: Probe) -> Look:
         return Look(host=probe.host, error=connection)
     try:
         done = connection.run(probe.text(), timeout_seconds=PROBE_SECONDS)
+        if done.status and done.stderr.startswith("sudo:"):
+            raise AuthenticationError(
+                probe.host,
+                done.stderr.strip().splitlines()[-1],
+                do="Let the user use sudo without a password, or set machines.sudo_password.",
+            )
         return probe.read(done.stdout)
     except TransportError as error:
         return Look(host=probe.host, error=error)

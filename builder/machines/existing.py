@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from builder.errors import MachineError
 from builder.machines.base import Power, Progress
 from builder.spec.model import ClusterSpec, Host
-from builder.spec.types import optional, path
+from builder.spec.types import one_of, optional, path, text
 from builder.transport.base import Endpoint
 
 SCHEMA: Mapping[str, Any] = {
     "ssh_config": optional(path("An OpenSSH client configuration; default: ~/.ssh/config.")),
+    "sudo_password": one_of(
+        ("none", "ask"),
+        "none",
+        "Whether sudo on the hosts wants a password: `none` does not, `ask` asks you once per run.",
+    ),
+    "sudo_password_command": optional(
+        text("A command here that prints the password for sudo, instead of asking you.")
+    ),
 }
 
 
@@ -25,8 +36,21 @@ class ExistingProvider:
         self._spec = spec
 
     def endpoints(self) -> Mapping[str, Endpoint]:
-        config = self._config()
-        return {name: _endpoint(host, config) for name, host in self._spec.hosts.items()}
+        config, password = self._config(), self._sudo_password()
+        return {
+            name: replace(_endpoint(host, config), sudo_password=password)
+            for name, host in self._spec.hosts.items()
+        }
+
+    def _sudo_password(self) -> Callable[[], str] | None:
+        """Asked for at most once, and only when a host wants it; the same for all hosts."""
+        settings = self._spec.machines.settings
+        command = settings.get("sudo_password_command")
+        if command:
+            return _once(lambda: _printed_by(command))
+        if settings.get("sudo_password") == "ask":
+            return _once(lambda: getpass.getpass("Password for sudo on the hosts: "))
+        return None
 
     def power(self) -> Mapping[str, Power]:
         return dict.fromkeys(self._spec.hosts, Power.UNKNOWN)
@@ -47,6 +71,29 @@ class ExistingProvider:
         named = self._spec.machines.settings.get("ssh_config")
         file = Path(named) if named else Path.home() / ".ssh" / "config"
         return SSHConfig.from_path(str(file)) if file.is_file() else SSHConfig()
+
+
+def _once(ask: Callable[[], str]) -> Callable[[], str]:
+    """Several connections may want it at the same moment."""
+    lock, known = Lock(), list[str]()
+
+    def answer() -> str:
+        with lock:
+            if not known:
+                known.append(ask())
+        return known[0]
+
+    return answer
+
+
+def _printed_by(command: str) -> str:
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    if done.returncode or not done.stdout.strip():
+        raise MachineError(
+            f"machines.sudo_password_command failed with status {done.returncode}",
+            do="Run it by hand: it must print the password, and nothing else.",
+        )
+    return done.stdout.rstrip("\n")
 
 
 def _endpoint(host: Host, config: Any) -> Endpoint:

@@ -6,14 +6,13 @@ that breaks in the middle leaves an unfinished function, which runs nothing.
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
-from builder.errors import CommandTimeout, ConnectionLost, TransportError
+from builder.errors import AuthenticationError, CommandTimeout, ConnectionLost, TransportError
 from builder.transport.base import Completed, Connection, Connections, Endpoint
 from builder.transport.hold import HeldScript
 from builder.transport.login import log_in, open_socket
@@ -33,6 +32,36 @@ class SshConnection:
         self._endpoint = endpoint
         self._transport = transport
         self._above = above
+        self._sudo_password: str | None = None  # None: sudo does not ask
+
+    def settle_sudo(self) -> None:
+        """Learn whether sudo asks, and try the password before any script is sent.
+
+        Where sudo would not ask, a password sent ahead of a script would be run as a command.
+        """
+        ask = self._endpoint.sudo_password
+        if self._endpoint.user == "root" or not ask or self._accepts("sudo -k -n true", ""):
+            return
+        password = ask()
+        if not self._accepts("sudo -k -S -p '' true", password):
+            raise AuthenticationError(
+                self.host,
+                f"sudo refuses {self._endpoint.user}: the password is wrong, or it may not",
+                do="Log in there and try `sudo true`.",
+            )
+        self._sudo_password = password
+
+    def _accepts(self, command: str, line: str) -> bool:
+        """Whether a command that needs no more than one line ends well."""
+        channel = self._transport.open_session(timeout=_GRACE_SECONDS)
+        channel.settimeout(_GRACE_SECONDS)
+        channel.exec_command(command)
+        channel.sendall(f"{line}\n".encode())
+        channel.shutdown_write()
+        ended = channel.status_event.wait(_GRACE_SECONDS)
+        status = channel.recv_exit_status() if ended else -1
+        channel.close()
+        return status == 0
 
     def run(
         self,
@@ -93,13 +122,12 @@ class SshConnection:
     def _privileged(self, command: str) -> str:
         if self._endpoint.user == "root":
             return command
-        if self._endpoint.sudo_password:
-            return f"sudo -S -p '' -- {command}"
+        if self._sudo_password is not None:
+            return f"sudo -k -S -p '' -- {command}"
         return f"sudo -n -- {command}"
 
     def _wrapped(self, script: str, stdin: str) -> bytes:
-        ask = self._endpoint.sudo_password
-        password = f"{ask()}\n" if ask and self._endpoint.user != "root" else ""
+        password = "" if self._sudo_password is None else f"{self._sudo_password}\n"
         return f"{password}pgha_main() {{\n{script}\n}}\npgha_main {stdin}\nexit\n".encode()
 
     def _read(
@@ -163,7 +191,13 @@ def connect(endpoint: Endpoint, *, timeout_seconds: float = 15) -> SshConnection
     above = connect(_jump(endpoint), timeout_seconds=timeout_seconds) if endpoint.jump else None
     through = above._transport if above else None
     transport = log_in(endpoint, open_socket(endpoint, through, timeout_seconds), timeout_seconds)
-    return SshConnection(endpoint, transport, above)
+    connection = SshConnection(endpoint, transport, above)
+    try:
+        connection.settle_sudo()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _jump(endpoint: Endpoint) -> Endpoint:
@@ -208,5 +242,5 @@ def _attempt(endpoint: Endpoint, timeout_seconds: float) -> SshConnection | Tran
         return connect(endpoint, timeout_seconds=timeout_seconds)
     except TransportError as error:
         return error
-    except (OSError, socket.gaierror) as error:
+    except (OSError, EOFError) as error:
         return TransportError(endpoint.host, f"cannot be reached: {error}")

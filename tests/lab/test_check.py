@@ -55,6 +55,45 @@ def test_every_obstacle_is_found_at_once_and_apply_refuses_before_any_change(
     assert cluster.run("lab", "down").returncode == 0
 
 
+def test_a_user_whose_sudo_wants_a_password_gets_in_and_a_wrong_one_does_not(
+    blank_seven: Any, tmp_path: Path
+) -> None:
+    cluster = blank_seven()
+    assert cluster.run("lab", "up").returncode == 0
+    key = f"/var/lib/pgha-build/lab/{cluster.name}/id_ed25519"
+    public = Path(f"{key}.pub").read_text()
+    cluster.on(
+        "pg1",
+        "useradd -m deploy; echo 'deploy:right' | chpasswd; echo 'deploy ALL=(ALL) ALL' "
+        ">/etc/sudoers.d/deploy; install -d -o deploy -m 700 /home/deploy/.ssh; "
+        "install -o deploy -m 600 /dev/stdin /home/deploy/.ssh/authorized_keys",
+        stdin=public,
+    )
+    roles = ["etcd", "patroni", "haproxy"]
+    host = {"address": cluster.spec()["hosts"]["pg1"]["address"], "roles": roles}
+    words = cluster.on("pg1", "cat /etc/ssh/ssh_host_ed25519_key.pub").split()
+    host["ssh"] = {"user": "deploy", "identity_file": key, "host_key": " ".join(words[:2])}
+    password = tmp_path / "password"
+    machines = {"provider": "existing", "sudo_password_command": f"cat {password}"}
+    lab = cluster.file.read_text()
+    cluster.file.write_text(
+        json.dumps({"name": cluster.name, "machines": machines, "hosts": {"pg1": host}})
+    )
+    password.write_text("right\n")
+    checked = cluster.run("check")
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+    password.write_text("wrong\n")
+    assert "sudo refuses deploy: the password is wrong" in cluster.run("check").stdout
+    machines.pop("sudo_password_command")
+    cluster.file.write_text(
+        json.dumps({"name": cluster.name, "machines": machines, "hosts": {"pg1": host}})
+    )
+    assert "sudo: a password is required" in cluster.run("check").stdout
+    assert "right" not in cluster.on("pg1", "journalctl -o cat --no-pager | grep sudo || true")
+    cluster.file.write_text(lab)
+    assert cluster.run("lab", "down").returncode == 0
+
+
 def test_a_person_gets_a_shell_and_psql_the_way_pgha_build_goes(seven: Any) -> None:
     assert seven.run("ssh", "pg1", "--", "hostname").stdout == "pg1\n"
     assert seven.run("ssh", "pg1", "--", "sh", "-c", "exit 7").returncode == 7
