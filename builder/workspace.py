@@ -69,11 +69,17 @@ class Workspace:
 
     @contextmanager
     def connected(self) -> Iterator[Connections]:
-        """Connections to all hosts, or why there is none, closed at the end."""
-        from builder.transport.ssh import SshConnections as Open
+        """Connections to all hosts, or why there is none, closed at the end.
 
-        with Open(self.provider.endpoints()) as connections:
-            yield connections
+        What is desired is worked out meanwhile: connecting is mostly waiting.
+        """
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            meanwhile = pool.submit(lambda: self.desired)
+            from builder.transport.ssh import SshConnections as Open
+
+            with Open(self.provider.endpoints()) as connections:
+                meanwhile.result()
+                yield connections
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────
     def look(self, connections: Connections) -> Mapping[str, Look]:
