@@ -64,12 +64,12 @@ def test_a_user_whose_sudo_wants_a_password_gets_in_and_a_wrong_one_does_not(
     public = Path(f"{key}.pub").read_text()
     cluster.on(
         "pg1",
-        "useradd -m deploy; echo 'deploy:right' | chpasswd; echo 'deploy ALL=(ALL) ALL' "
+        "useradd -m deploy; echo 'deploy:Tr0ub4dor' | chpasswd; echo 'deploy ALL=(ALL) ALL' "
         ">/etc/sudoers.d/deploy; install -d -o deploy -m 700 /home/deploy/.ssh; "
         "install -o deploy -m 600 /dev/stdin /home/deploy/.ssh/authorized_keys",
         stdin=public,
     )
-    roles = ["etcd", "patroni", "haproxy"]
+    roles = ["etcd", "patroni"]
     host = {"address": cluster.spec()["hosts"]["pg1"]["address"], "roles": roles}
     words = cluster.on("pg1", "cat /etc/ssh/ssh_host_ed25519_key.pub").split()
     host["ssh"] = {"user": "deploy", "identity_file": key, "host_key": " ".join(words[:2])}
@@ -79,18 +79,20 @@ def test_a_user_whose_sudo_wants_a_password_gets_in_and_a_wrong_one_does_not(
     cluster.file.write_text(
         json.dumps({"name": cluster.name, "machines": machines, "hosts": {"pg1": host}})
     )
-    password.write_text("right\n")
-    checked = cluster.run("check")
-    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
-    password.write_text("wrong\n")
-    assert "sudo refuses deploy: the password is wrong" in cluster.run("check").stdout
-    machines.pop("sudo_password_command")
-    cluster.file.write_text(
-        json.dumps({"name": cluster.name, "machines": machines, "hosts": {"pg1": host}})
-    )
-    assert "sudo: a password is required" in cluster.run("check").stdout
-    assert "right" not in cluster.on("pg1", "journalctl -o cat --no-pager | grep sudo || true")
-    cluster.file.write_text(lab)
+    password.write_text("Tr0ub4dor\n")
+    try:
+        checked = cluster.run("check")
+        assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+        password.write_text("wrong\n")
+        assert "sudo refuses deploy: the password is wrong" in cluster.run("check").stdout
+        machines.pop("sudo_password_command")
+        cluster.file.write_text(
+            json.dumps({"name": cluster.name, "machines": machines, "hosts": {"pg1": host}})
+        )
+        assert "sudo: a password is required" in cluster.run("check").stdout
+    finally:
+        cluster.file.write_text(lab)
+    assert "Tr0ub4dor" not in cluster.on("pg1", "journalctl -o cat --no-pager")
     assert cluster.run("lab", "down").returncode == 0
 
 
