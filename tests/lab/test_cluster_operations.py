@@ -120,7 +120,7 @@ def test_new_authorities_take_over_while_the_controller_is_killed_again_and_agai
 
 def test_the_days_of_certificates_are_told(seven: Any) -> None:
     left = seven.status()["certificates"]
-    assert set(left) == set(seven.hosts())
+    assert set(left) == {*seven.hosts("etcd"), *seven.hosts("patroni")}
     assert {days > 300 for paths in left.values() for days in paths.values()} == {True}
     assert "the first to end has" in seven.run("status").stdout
 
