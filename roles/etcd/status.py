@@ -36,7 +36,8 @@ def _member(answer: str) -> Mapping[str, Any]:
         return {"healthy": False, "leader": False, "version": None, "size_bytes": None}
     return {
         "healthy": "is healthy" in health,
-        "leader": status["leader"] == status["header"]["member_id"],
+        # left out of the JSON while there is none
+        "leader": status.get("leader") == status["header"]["member_id"],
         "version": status["version"],
         "size_bytes": status["dbSize"],
     }
