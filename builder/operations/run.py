@@ -84,7 +84,6 @@ class Runner:
                     raise Declined
             case On():
                 self._on(request)
-                self.tell_clients(self.workspace)
             case Hear():
                 return self._hear(request)
             case Tell():
@@ -110,8 +109,10 @@ class Runner:
             timeout_seconds=script.timeout_seconds,
             on_line=script.reader(lambda text: self.progress(request.host, text)),
         )
-        self.after_script(request.host)
         outcome = script.outcome(said.stdout)
+        if outcome.failed is None:
+            self.tell_clients(self.workspace)  # who dies now has told them
+        self.after_script(request.host)
         if outcome.failed is not None:
             raise OperationError(
                 f"{request.host}: {request.label}: {outcome.said or said.stderr.strip()}",
