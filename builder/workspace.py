@@ -17,12 +17,11 @@ from typing import Any
 
 from builder import registry
 from builder.engine.desired import Desired, desired, present, roles_of
-from builder.engine.graph import ancestors
 from builder.engine.observe import Look, look
-from builder.engine.plan import Plan, leftovers, make_plan
+from builder.engine.plan import Plan, leftovers, make_plan, narrowed
 from builder.errors import PghaError, PlanError, SecretsError, TransportError
 from builder.machines.base import Provider
-from builder.resources.base import Action, Change, Present
+from builder.resources.base import Change, Present
 from builder.resources.certificate import Certificate
 from builder.security.store import SecretStore, open_store
 from builder.spec.model import ClusterSpec, Host
@@ -44,8 +43,9 @@ class Workspace:
     versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, file: Path) -> Workspace:
-        spec = read_spec(file)
+    def open(cls, file: Path, content: bytes | None = None) -> Workspace:
+        """Of a cluster.yml; `content` stands for what is in the file."""
+        spec = read_spec(file, content)
         return cls(spec=spec, store=open_store(spec.path, spec.name))
 
     def anew(self, **changes: Any) -> Workspace:
@@ -178,19 +178,13 @@ class Workspace:
         """Only what was asked for, and what that needs."""
         if not only:
             return plan
-        chosen = {a for a, change in plan.changes.items() if self._asked_for(change, only)}
         for word in only:
             if not any(self._asked_for(change, [word]) for change in plan.changes.values()):
                 raise PlanError(
                     f"--only {word}: nothing has that host, role or address",
                     do=f"Hosts: {', '.join(self.spec.hosts)}.",
                 )
-        chosen |= ancestors(plan.edges, chosen)
-        changes = {
-            a: c if a in chosen else replace(c, action=Action.NONE) for a, c in plan.changes.items()
-        }
-        blocked = {a: cause for a, cause in plan.blocked.items() if a in chosen}
-        return replace(plan, changes=changes, blocked=blocked)
+        return narrowed(plan, {a for a, c in plan.changes.items() if self._asked_for(c, only)})
 
     def _asked_for(self, change: Change, only: Collection[str]) -> bool:
         origins = self.desired.origins.get(change.address, frozenset())

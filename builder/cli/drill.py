@@ -12,7 +12,6 @@ from typing import Any
 
 from builder import registry
 from builder.cli.output import ProgressLines, confirmed, show_json
-from builder.cli.status import status
 from builder.connection_files import write_connection_files
 from builder.drill import report
 from builder.drill.fault import Fault
@@ -23,6 +22,7 @@ from builder.drill.table import line, rows
 from builder.drill.verdict import Result
 from builder.engine.lock import locked
 from builder.errors import PghaError, TransportError
+from builder.overview import status
 from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
 

@@ -29,6 +29,7 @@ VERBS = {
     "destroy": "take down what is ours",
     "psql": "open psql through the virtual IP",
     "connect": "show how applications connect, and write the files for it",
+    "terraform": "install the Terraform provider that comes with pgha-build",
     "completion": "print completions for a shell",
     "ssh": "open a shell on a host, or run a command there",
     "machines": "the machines themselves: list, make, switch off and on",

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from builder import registry
 from builder.cli.output import ProgressLines, confirmed, show_json, wants_colour
-from builder.cli.status import status
 from builder.connection_files import write_connection_files
 from builder.engine import render
 from builder.engine.desired import present
@@ -21,6 +20,7 @@ from builder.fault import after_script
 from builder.operations.core import OPERATIONS
 from builder.operations.course import Operation, Target
 from builder.operations.run import Declined, Runner
+from builder.overview import status
 from builder.resources.package import Package
 from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace

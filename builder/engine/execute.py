@@ -141,7 +141,7 @@ class Apply:
         try:
             finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
         except KeyboardInterrupt:
-            self._ask_to_stop()
+            self.stop()
             return
         for future in finished:
             del self._running[future]
@@ -165,8 +165,8 @@ class Apply:
         if change and isinstance(change.resource, Unit) and change.resource.group:
             self._closed.add(change.resource.group)
 
-    def _ask_to_stop(self) -> None:
-        """The first Ctrl-C: running steps end, nothing new begins. A second one is not caught."""
+    def stop(self) -> None:
+        """Running steps end, nothing new begins: the first Ctrl-C. A second one is not caught."""
         self._stopping = self._result.interrupted = True
         self.progress("", "stopping: finishing the running steps")
         for script in list(self._scripts.values()):
@@ -262,7 +262,7 @@ class Apply:
         """A unit that does not run yet owes no restart: its start reads what is new."""
         begun = [
             (change.resource, change.trigger if change.impact else Impact.NONE)
-            for change in self.plan.pending
+            for change in (*self.plan.pending, *self.plan.owed)
             if host in change.resource.hosts and change.action in {Action.CREATE, Action.UPDATE}
         ]
         hosts = {**self.plan.departed, **self.plan.hosts}

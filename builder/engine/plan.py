@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
@@ -34,7 +34,8 @@ class Plan:
 
     `changes` holds every resource, also those in sync; `blocked` maps an address to the host or
     resource that could not be looked at and that it depends on; `unreachable` maps a host to why.
-    `hosts` are those of the spec with their addresses, `departed` those that have left it.
+    `hosts` are those of the spec with their addresses, `departed` those that have left it. `owed`
+    are units that a narrowed plan leaves out, though what it changes asks them to act.
     """
 
     cluster: str
@@ -46,6 +47,7 @@ class Plan:
     promises: tuple[str, ...] = ()
     hosts: Mapping[str, str] = field(default_factory=dict)
     departed: Mapping[str, str] = field(default_factory=dict)
+    owed: tuple[Change, ...] = ()
 
     @property
     def pending(self) -> Sequence[Change]:
@@ -142,6 +144,27 @@ def make_plan(
         promises=promises,
         hosts=hosts or {},
         departed=departed or {},
+    )
+
+
+def narrowed(plan: Plan, addresses: Collection[str]) -> Plan:
+    """Only what is asked for by address, and what that needs.
+
+    What differs and is left out is not in the plan at all: what is in it unchanged counts as in
+    sync, and an apply would note it as settled, and forget a restart that is owed.
+    """
+    chosen = {*addresses, *ancestors(plan.edges, addresses)}
+    changes = {
+        a: change
+        for a, change in plan.changes.items()
+        if a in chosen or change.action is Action.NONE
+    }
+    left_out = (change for a, change in plan.changes.items() if a not in changes)
+    return replace(
+        plan,
+        changes=changes,
+        blocked={a: cause for a, cause in plan.blocked.items() if a in chosen},
+        owed=tuple(change for change in left_out if chosen.intersection(change.triggered)),
     )
 
 

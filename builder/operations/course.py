@@ -44,10 +44,19 @@ class On:
 
 @dataclass(frozen=True, kw_only=True)
 class Converge:
-    """Plan and apply cluster.yml, as `apply` does; `versions` are wanted of packages, by host."""
+    """Plan and apply cluster.yml, as `apply` does; `versions` are wanted of packages, by host.
+
+    `only` narrows it to hosts, roles and addresses, and to what they need.
+    """
 
     why: str
     versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    only: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """Show what `Converge` would change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +93,7 @@ class Whole:
     timeout_seconds: int = 180
 
 
-Request = Ask | Confirm | On | Hear | Tell | Converge | Keep | Whole
+Request = Ask | Confirm | On | Hear | Tell | Preview | Converge | Keep | Whole
 Course = Generator[Request, Any, None]
 
 

@@ -22,6 +22,7 @@ from builder.operations.course import (
     Keep,
     On,
     OperationError,
+    Preview,
     Request,
     Tell,
     Whole,
@@ -79,16 +80,12 @@ class Runner:
         match request:
             case Ask():
                 return self.status()
-            case Confirm():
-                if not self.confirm(request.question):
-                    raise Declined
-            case On():
-                self._on(request)
             case Hear():
                 return self._hear(request)
-            case Tell():
-                self.said += request.lines
-                self.tell(request.lines)
+            case Confirm() | Tell() | Preview():
+                return self._speak(request)
+            case On():
+                self._on(request)
             case Converge():
                 self._converge(request)
                 self.tell_clients(self.workspace)
@@ -99,6 +96,18 @@ class Runner:
             case Whole():
                 self._whole(request.timeout_seconds)
         return None
+
+    def _speak(self, request: Confirm | Tell | Preview) -> None:
+        match request:
+            case Confirm():
+                if not self.confirm(request.question):
+                    raise Declined
+            case Tell():
+                self.said += request.lines
+                self.tell(request.lines)
+            case Preview():
+                looks = self.workspace.look(self.connections)
+                self.show(self.workspace.plan(self.connections, looks))
 
     def _on(self, request: On) -> None:
         connection = self._connection(request.host)
@@ -146,7 +155,7 @@ class Runner:
         workspace = self.workspace.anew(versions=request.versions)
         looks = workspace.look(self.connections)
         workspace.keep_secrets()
-        plan = workspace.plan(self.connections, looks)
+        plan = workspace.plan(self.connections, looks, request.only)
         self.show(plan)
         if plan.unreachable:
             raise OperationError(

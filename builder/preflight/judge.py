@@ -106,6 +106,12 @@ def _packages(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
 
 
 def _foreign(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
+    if said.all("patroni"):
+        yield error(
+            host,
+            "a Patroni runs here that was not set up by pgha-build",
+            "Take its cluster over (pgha-build ops adopt), or stop and disable it.",
+        )
     for unit in said.all("firewall"):
         yield warning(
             host,

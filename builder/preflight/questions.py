@@ -24,6 +24,10 @@ ss -Hltnp 2>/dev/null | awk '{ print "listens", $4, $6 }'
 for unit in ufw firewalld; do
   systemctl -q is-active $unit 2>/dev/null && echo "firewall $unit"
 done
+if systemctl -q is-active patroni 2>/dev/null \
+&& ! grep -q 'Managed by pgha-build' /etc/patroni/config.yml 2>/dev/null; then
+  echo "patroni foreign"
+fi
 command -v python3 >/dev/null && echo "python yes"
 """
 

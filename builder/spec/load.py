@@ -21,11 +21,14 @@ LARGEST_BYTES = 1024 * 1024
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
-def load(path: Path) -> Document:
-    """The document in the file. SpecError if there is none that could be judged further."""
+def load(path: Path, content: bytes | None = None) -> Document:
+    """The document in the file, or in `content` as if it were in that file.
+
+    SpecError if there is none that could be judged further.
+    """
     file = str(path)
     try:
-        return parse(_text(_content(path)), file)
+        return parse(_text(_bounded(_content(path) if content is None else content)), file)
     except Malformed as error:
         problem = error.problem
         diagnostic = Diagnostic(
@@ -44,6 +47,10 @@ def _content(path: Path) -> bytes:
         raise Malformed(0, "there is no such file", "`pgha-build init` writes one") from None
     except (OSError, ValueError) as error:
         raise Malformed(0, f"cannot be read: {getattr(error, 'strerror', error)}") from None
+    return content
+
+
+def _bounded(content: bytes) -> bytes:
     if len(content) > LARGEST_BYTES:
         raise Malformed(0, f"larger than {LARGEST_BYTES // 1024} KiB; a cluster.yml never is")
     return content

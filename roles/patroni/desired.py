@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 from builder.resources.base import Impact, Resource
 from builder.resources.directory import Directory
@@ -15,6 +16,7 @@ from roles._failover import timings
 from roles.etcd.desired import gate
 from roles.etcd.settings import CLIENT_CA, endpoints
 from roles.patroni.ask import complete, gives_lead_away, turn
+from roles.patroni.data import DataDirectory
 from roles.patroni.dynamic import dynamic_config
 from roles.patroni.hung import watch
 from roles.patroni.settings import (
@@ -54,7 +56,8 @@ def resources(ctx: Context) -> Iterable[Resource]:
     packages = _packages(ctx, no_cluster)
     needs = tuple(package.address for package in packages)
     yield from (*parents, no_cluster, *packages)
-    yield from _directories(ctx, needs)
+    directories = list(_directories(ctx, needs))
+    yield from directories
     tls = list(_tls(ctx, needs))
     config = _config(ctx, needs)
     unit = ctx.file(
@@ -76,7 +79,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
     yield Unit(
         hosts=here,
         name=UNIT,
-        needs=(gate(ctx.spec), *needs),
+        needs=(gate(ctx.spec), *needs, *(item.address for item in directories)),
         restart_on=(unit.address, *(p.address for p in packages if p.name != "curl")),
         reload_on=(config.address, *(item.address for item in tls)),
         restart_impact=Impact.SWITCHOVER if len(members(ctx.spec)) > 1 else Impact.OUTAGE,
@@ -99,11 +102,12 @@ def _packages(ctx: Context, no_cluster: File) -> list[Package]:
 
 def _directories(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
     here = (ctx.host.name,)
-    version = ctx.section("postgresql")["version"]
+    data = PurePosixPath(data_directory(ctx.spec))
     yield Directory(hosts=here, name=CONFIG, group=USER, mode="0750", needs=needs)
     yield Directory(hosts=here, name=TLS, group=USER, mode="0750", needs=needs)
-    yield Directory(
-        hosts=here, name=f"/var/lib/postgresql/{version}", owner=USER, group=USER, needs=needs
+    yield Directory(hosts=here, name=str(data.parent), owner=USER, group=USER, needs=needs)
+    yield DataDirectory(
+        hosts=here, name=str(data), owner=USER, group=USER, mode="0700", needs=needs
     )
     yield Directory(
         hosts=here, name="/var/lib/patroni", owner=USER, group=USER, mode="0700", needs=needs

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from builder.errors import PlanError
 from builder.resources.base import Action, Change
 from builder.spec.model import ClusterSpec
-from roles.patroni.settings import members
-
-_VERSIONED = re.compile(r"/var/lib/postgresql/(\d+)")
+from roles.patroni.data import DataDirectory
+from roles.patroni.settings import data_directory, members
 
 
 def guard(spec: ClusterSpec, changes: Mapping[str, Change]) -> None:
@@ -23,12 +21,14 @@ def guard(spec: ClusterSpec, changes: Mapping[str, Change]) -> None:
             why="That is the end of the cluster, and of its only copies of the data.",
             do="Keep the role patroni on one host; to end the cluster: pgha-build destroy",
         )
-    wanted = str(spec.sections.get("postgresql", {}).get("version", ""))
-    majors = {m[1] for r in leaving if (m := _VERSIONED.fullmatch(r.name))} - {wanted}
-    if majors and any(host.name in {r.hosts[0] for r in leaving} for host in members(spec)):
+    staying = {host.name for host in members(spec)}
+    left = [r for r in leaving if isinstance(r, DataDirectory) and r.hosts[0] in staying]
+    if left:
         raise PlanError(
-            f"PostgreSQL {', '.join(sorted(majors))} is running, and cluster.yml says {wanted}",
-            why="Another major version cannot read the data: a new, empty cluster would take over.",
-            do=f"Set postgresql.version back; upgrade by a new cluster and logical replication, "
-            f"or pg_upgrade by hand, to {wanted}.",
+            f"the data of {', '.join(r.hosts[0] for r in left)} is in {left[0].name}, and "
+            f"cluster.yml says {data_directory(spec)}",
+            why="A new, empty cluster would take over. Another major version, another name of the "
+            "cluster and another data_directory all lead there.",
+            do="Set postgresql.version, postgresql.data_directory and the name back. To another "
+            "major version: a new cluster and logical replication, or pg_upgrade by hand.",
         )

@@ -24,6 +24,7 @@ from builder.operations.course import (
 from builder.resources.steps import Await, Shell
 from builder.security.rotation import with_new_passwords
 from builder.spec.model import ClusterSpec
+from roles.patroni.adopt import adopt
 from roles.patroni.ask import can_spare_the_leader, complete, gives_lead_away
 from roles.patroni.contents import api, own_passwords
 from roles.patroni.settings import members
@@ -346,4 +347,5 @@ OPERATIONS = (
         argument="HOST",
         begin=failover,
     ),
+    Operation(name="adopt", doc="take over a cluster that was set up by hand", begin=adopt),
 )

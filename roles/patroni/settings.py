@@ -16,6 +16,8 @@ from builder.spec.types import (
     list_of,
     mapping_of,
     one_of,
+    optional,
+    path,
     port,
     required,
     scalar,
@@ -33,6 +35,7 @@ REPLICATION = "replicator"
 REWIND = "rewind"
 REST_USER = "patroni"
 OURS = frozenset({SUPERUSER, REPLICATION, REWIND})
+_LEAST_DEPTH = 3
 
 
 def members(spec: ClusterSpec) -> tuple[Host, ...]:
@@ -40,7 +43,8 @@ def members(spec: ClusterSpec) -> tuple[Host, ...]:
 
 
 def data_directory(spec: ClusterSpec) -> str:
-    return f"/var/lib/postgresql/{spec.sections['postgresql']['version']}/{spec.name}"
+    section = spec.sections["postgresql"]
+    return str(section["data_directory"] or f"/var/lib/postgresql/{section['version']}/{spec.name}")
 
 
 def server(spec: ClusterSpec) -> Server:
@@ -89,6 +93,12 @@ def _check_postgresql(spec: ClusterSpec) -> Iterable[Problem]:
                 path=("postgresql", "databases", index, "owner"),
                 message=f"the owner {database['owner']} is not among postgresql.users",
             )
+    if (where := section["data_directory"]) and where.count("/") < _LEAST_DEPTH:
+        yield Problem(
+            path=("postgresql", "data_directory"),
+            message=f"the folder above {where} would be given to the user postgres",
+            advice="put it two folders deeper, such as /data/postgresql/17",
+        )
     for name in section["parameters"].keys() & _MANAGED:
         yield Problem(
             path=("postgresql", "parameters", name),
@@ -168,6 +178,12 @@ POSTGRESQL = Section(
             "Major version. Debian 13 has 17, Debian 12 has 15.", default=17, least=14, most=18
         ),
         "port": port(5432, "TCP port on each database host; clients use the virtual IP instead."),
+        "data_directory": optional(
+            path(
+                "Where the data is; else in /var/lib/postgresql/VERSION/NAME. The folder above it "
+                "will belong to the user postgres. It cannot be changed later."
+            )
+        ),
         "parameters": mapping_of(
             text("A parameter.", pattern=r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?"),
             scalar("Its value."),

@@ -199,11 +199,11 @@ class Cluster:
         return done.stdout.strip()
 
     @contextmanager
-    def writes(self) -> Iterator[Writes]:
+    def writes(self, uris: Mapping[str, str] | None = None) -> Iterator[Writes]:
         """Clients write through the virtual IP while the block runs; then see what they got."""
         import psycopg
 
-        uris = self.status()["connection"]
+        uris = uris or self.status()["connection"]
         with psycopg.connect(uris["primary"], autocommit=True) as connection:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {clients.SCHEMA}")
             connection.execute(f"CREATE TABLE IF NOT EXISTS {clients.TABLE} (number bigint)")

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.lab
 
 SWITCHOVER_SECONDS = 10  # promised: 5
 NO_PAUSE_SECONDS = 5  # promised: none
+REPLICA_LOST_SECONDS = 20  # promised: 17
 KILLED = -9
 
 
@@ -281,7 +282,7 @@ def test_a_replacement_that_is_killed_after_any_step_goes_on_the_next_time(seven
         seven.run("lab", "wipe", replica)
         seven.run("lab", "up")
         after_every_step(seven, "replace", replica)
-    writes.nothing_lost(pause=NO_PAUSE_SECONDS)
+    writes.nothing_lost(pause=REPLICA_LOST_SECONDS)
     seven.in_sync()
 
 
@@ -291,7 +292,7 @@ def test_what_would_lose_data_is_refused(seven: Any) -> None:
     other = {**before, "postgresql": {**before["postgresql"], "version": 16}}
     seven.write(other)
     said = seven.run("plan").stderr
-    assert "PostgreSQL 17 is running, and cluster.yml says 16" in said
+    assert "cluster.yml says /var/lib/postgresql/16/" in said
     hosts = {
         name: {**host, "roles": [r for r in host["roles"] if r == "etcd"]}
         for name, host in before["hosts"].items()

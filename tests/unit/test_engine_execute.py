@@ -23,7 +23,7 @@ from builder import registry
 from builder.engine import manifest as manifests
 from builder.engine.execute import Apply, Result
 from builder.engine.observe import Look, look
-from builder.engine.plan import Plan, leftovers, make_plan
+from builder.engine.plan import Plan, leftovers, make_plan, narrowed
 from builder.errors import ConnectionLost, TransportError
 from builder.resources.base import Action, Impact, Resource
 from builder.resources.directory import Directory
@@ -141,9 +141,11 @@ class Site:
     def plan(self, wanted: Sequence[Resource]) -> Plan:
         return make_plan("c", wanted, self.looks(wanted), registry.kinds())
 
-    def apply(self, wanted: Sequence[Resource], **more: Any) -> Result:
+    def apply(self, wanted: Sequence[Resource], *, only: Sequence[str] = (), **more: Any) -> Result:
         seen = self.looks(wanted)
         plan = make_plan("c", wanted, seen, registry.kinds())
+        if only:
+            plan = narrowed(plan, only)
         reached = {h: c for h, c in self.hosts.items() if seen[h].error is None}
         run = Apply(plan=plan, connections=reached, looks=seen, progress=self._tell, **more)
         return run.run()
@@ -343,6 +345,24 @@ def test_killed_between_a_file_and_its_restart_the_restart_is_owed(site: Site) -
     assert site.apply(new).exit_code == 0
     assert "a end restart u.service" in site.said()
     assert in_sync(site, new)
+
+
+def test_what_a_narrowed_plan_leaves_out_is_not_forgotten(site: Site) -> None:
+    """Neither a restart that an earlier run owes, nor one that this run asks for."""
+    wanted = rolling(site, "ab")
+    started(site, wanted)
+    new = with_config(wanted, b"new\n")
+    units = {r.hosts[0]: r for r in new if isinstance(r, Unit)}
+    owed = site.looks(new)["a"].manifest.begun("c", [(units["a"], Impact.RESTART)])
+    (site.hosts["a"].folder / "state/manifest.json").write_text(manifests.dump(owed))
+    site.path("a", "config").write_bytes(b"new\n")
+    file = next(r.address for r in new if isinstance(r, File) and r.hosts == ("b",))
+    assert site.apply(new, only=[file]).exit_code == 0
+    assert site.path("b", "config").read_bytes() == b"new\n"
+    assert not any("restart" in line for line in site.said())
+    assert {c.address for c in site.plan(new).differences} == {u.address for u in units.values()}
+    assert site.apply(new).exit_code == 0
+    assert {"a end restart u.service", "b end restart u.service"} <= set(site.said())
 
 
 def test_no_lost_host_is_an_exception(site: Site) -> None:

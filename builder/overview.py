@@ -1,0 +1,49 @@
+"""The whole cluster at a glance: one look at every host, as `pgha-build status --json` says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from builder import registry
+from builder.engine.desired import present
+from builder.engine.observe import Look
+from builder.errors import TransportError
+from builder.expiry import DaysLeft, days_left
+from builder.transport.base import Connections
+from builder.workspace import Workspace
+
+
+def status(workspace: Workspace, connections: Connections) -> dict[str, Any]:
+    """One look at everything, as the JSON that `--json` prints."""
+    looks = workspace.status_looks(connections)
+    document: dict[str, Any] = {
+        "cluster": workspace.spec.name,
+        "unreachable": {
+            host: connection.what
+            for host, connection in connections.items()
+            if isinstance(connection, TransportError)
+        },
+    }
+    for role in present(workspace.spec, registry.roles()):
+        if role.status:
+            answers = {
+                host: seen.extra[role.name]
+                for host, seen in looks.items()
+                if role.name in seen.extra
+            }
+            document[role.name] = role.status.summarise(workspace.spec, answers)
+    return {
+        **document,
+        "certificates": _certificates(looks),
+        "managed": {host: len(seen.manifest.entries) for host, seen in looks.items()},
+        "connection": dict(workspace.connection_strings()),
+    }
+
+
+def _certificates(looks: Mapping[str, Look]) -> DaysLeft:
+    return days_left(
+        (host, address.partition(":")[2], said)
+        for host, seen in looks.items()
+        for address, said in seen.observed.items()
+    )
