@@ -1,0 +1,160 @@
+"""What both Terraform and the command do with a cluster, without words for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from builder.connection_files import home_of, write_connection_files
+from builder.engine import render
+from builder.engine.execute import Apply, Progress, Result
+from builder.engine.lock import locked
+from builder.engine.plan import Plan
+from builder.errors import PghaError, TransportError
+from builder.health import ailments
+from builder.overview import status
+from builder.resources.base import Impact
+from builder.terraform.text import line
+from builder.transport.base import Connection, Connections
+from builder.workspace import Workspace
+
+SPEC_FILE = "cluster.yml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One look: what apply would change, and whom it could not look at."""
+
+    changes: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
+    impact: str = ""
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What an apply came to; `left` is what it did not get to."""
+
+    failures: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    interrupted: bool = False
+
+
+class Cluster:
+    """A cluster by the text of its cluster.yml, and the folder of its secrets."""
+
+    def __init__(self, text: str, folder: str) -> None:
+        self.workspace = Workspace.open(Path(folder) / SPEC_FILE, text.encode())
+
+    @property
+    def name(self) -> str:
+        return self.workspace.spec.name
+
+    def outputs(self) -> dict[str, Any]:
+        """What follows from the spec alone; nothing of it is secret."""
+        uris = self.workspace.connection_strings()
+        return {
+            "id": self.name,
+            "addresses": {h.name: h.address for h in self.workspace.spec.hosts.values()},
+            "primary_uri": uris.get("primary", ""),
+            "replica_uri": uris.get("replica", ""),
+            "promises": list(self.workspace.promises),
+        }
+
+    def ca_certificate(self) -> str:
+        return self.workspace.store.authority("cluster").bundle_pem.decode()
+
+    def look(self) -> Seen:
+        with self.workspace.connected() as connections:
+            return _seen(self._plan(connections))
+
+    def make_machines(self, progress: Progress) -> None:
+        self.workspace.provider.up(progress)
+
+    def apply(
+        self,
+        progress: Progress,
+        *,
+        expected: Sequence[str] | None,
+        max_impact: str | None,
+        started: Callable[[Apply], None],
+    ) -> Done:
+        """Bring the hosts to what the spec says. `expected` are the changes that were planned and
+        agreed to: others are refused. `started` is handed what can be stopped."""
+        with self.workspace.connected() as connections, self._locked(connections):
+            looks = self.workspace.look(connections)
+            self.workspace.keep_secrets()
+            plan = self.workspace.plan(connections, looks)
+            seen = _seen(plan)
+            _refuse_costly(plan, max_impact)
+            if expected is not None and set(seen.changes) - set(expected):
+                raise PghaError(
+                    f"{self.name} has changed since it was planned",
+                    why="Now this would be done as well: "
+                    + ", ".join(sorted(set(seen.changes) - set(expected))[:5]),
+                    do="Plan again.",
+                )
+            run = Apply(
+                plan=plan, connections=_reachable(connections), looks=looks, progress=progress
+            )
+            started(run)
+            result = run.run()
+        write_connection_files(self.workspace)
+        return _done(plan, result)
+
+    def destroy(self, progress: Progress) -> None:
+        self.workspace.provider.destroy(progress)
+
+    def status(self) -> tuple[Mapping[str, Any], list[str]]:
+        """The JSON of `pgha-build status`, and what is wrong."""
+        with self.workspace.connected() as connections:
+            document = status(self.workspace, connections)
+        return document, ailments(self.workspace.spec, document)
+
+    def folder(self) -> str:
+        return str(home_of(self.workspace))
+
+    def _plan(self, connections: Connections) -> Plan:
+        return self.workspace.plan(connections, self.workspace.look(connections))
+
+    @contextmanager
+    def _locked(self, connections: Connections) -> Iterator[None]:
+        with locked(_reachable(connections), "terraform apply"):
+            yield
+
+
+def _seen(plan: Plan) -> Seen:
+    drift = tuple(line(c) for c in plan.differences if c.drift)
+    changes = tuple(line(change) for change in plan.differences)
+    return Seen(
+        changes=tuple(sorted(changes)),
+        drift=tuple(sorted(drift)),
+        impact=render.impact(plan.pending),
+        unreachable=plan.unreachable,
+    )
+
+
+def _done(plan: Plan, result: Result) -> Done:
+    return Done(
+        failures=tuple(
+            [f"{failure.address}: {failure.said}" for failure in result.failed]
+            + [f"{host} cannot be reached: {why}" for host, why in plan.unreachable.items()]
+        ),
+        left=tuple(sorted({*result.left, *plan.blocked})),
+        interrupted=result.interrupted,
+    )
+
+
+def _refuse_costly(plan: Plan, allowed: str | None) -> None:
+    if allowed and plan.impact > Impact[allowed.upper()]:
+        raise PghaError(
+            f"this costs more than max_impact {allowed}: {render.impact(plan.pending)}",
+            do="Allow more, or change less at a time. Nothing was changed.",
+        )
+
+
+def _reachable(connections: Connections) -> Mapping[str, Connection]:
+    return {h: c for h, c in connections.items() if not isinstance(c, TransportError)}
