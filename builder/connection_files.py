@@ -39,9 +39,12 @@ def write_service_file(workspace: Workspace) -> Path:
 
 
 def _lines(workspace: Workspace) -> Iterator[str]:
-    for user in workspace.spec.sections["postgresql"]["users"]:
-        password = workspace.store.password(f"user-{user['name']}").reveal()
-        yield f"*:*:*:{user['name']}:{password}\n"
+    """Of cluster.yml's users, and of those that Terraform has made."""
+    users = [f"user-{user['name']}" for user in workspace.spec.sections["postgresql"]["users"]]
+    known = [name for name in workspace.store.password_names if name.startswith("user-")]
+    for name in {*users, *known}:
+        password = workspace.store.password(name).reveal()
+        yield f"*:*:*:{name.removeprefix('user-')}:{password}\n"
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

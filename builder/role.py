@@ -149,6 +149,20 @@ class StatusProbe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inside:
+    """What may live inside the database beside what cluster.yml names, for whoever else manages it.
+
+    `role` (spec, secrets, name; login, options, member_of, connection_limit) and `database` (spec,
+    name; owner, extensions) raise PlanError for a name that is cluster.yml's. `clients` is the role
+    whose members may come in through the balancers.
+    """
+
+    role: Callable[..., Resource]
+    database: Callable[..., Sequence[Resource]]
+    clients: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Role:
     """One role. `services` are its units that nobody but pgha-build starts and restarts.
 
@@ -160,7 +174,7 @@ class Role:
     now, for a drill to sample: `primary`, `holder` (of the address), `up:NAME` (gets writes).
     `operations` are what `pgha-build ops` offers for it. `needed` says, from the JSON of `status`,
     why the cluster cannot do without a host now ("" where it can). `guard` sees all changes, also
-    removals, and raises PlanError for a plan that would lose data.
+    removals, and raises PlanError for a plan that would lose data. `inside` is what it can hold.
     """
 
     name: str
@@ -179,3 +193,4 @@ class Role:
     operations: tuple[Operation, ...] = ()
     needed: Needed | None = None
     guard: Guard | None = None
+    inside: Inside | None = None

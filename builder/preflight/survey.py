@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 
 from builder import registry
@@ -23,7 +24,9 @@ def survey(
 ) -> Survey:
     """Ask `hosts`, all at once, in one round trip each."""
     scripts = {name: {"check": script(spec.hosts[name])} for name in hosts}
+    begin = time.monotonic()
     looks = look({name: connections[name] for name in hosts}, (), scripts)
+    took = time.monotonic() - begin
     return Survey(
         spec=spec,
         answers={
@@ -39,6 +42,7 @@ def survey(
             for host, seen in looks.items()
             if seen.error
         },
+        took_seconds=took,
         ours=frozenset(host for host, seen in looks.items() if seen.manifest.cluster == spec.name),
     )
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from builder.role import Role
+from builder.role import Inside, Role
 from roles._failover import SECTION as FAILOVER
 from roles._failover import promises
 from roles.patroni.ask import leads
-from roles.patroni.contents import contents
+from roles.patroni.contents import contents, further_database, further_role
 from roles.patroni.desired import resources
 from roles.patroni.guard import guard
 from roles.patroni.operations import OPERATIONS
 from roles.patroni.running import follow_through
-from roles.patroni.settings import NAME, PATRONI, POSTGRESQL, openings
+from roles.patroni.settings import CLIENTS, NAME, PATRONI, POSTGRESQL, openings
 from roles.patroni.status import STATUS, needed
 
 ROLE = Role(
@@ -29,4 +29,5 @@ ROLE = Role(
     operations=OPERATIONS,
     needed=needed,
     guard=guard,
+    inside=Inside(role=further_role, database=further_database, clients=CLIENTS),
 )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from builder.errors import PlanError
 from builder.resources.base import Resource
 from builder.resources.database import Database, Extension
 from builder.resources.database_role import DatabaseRole
 from builder.resources.gate import Gate
 from builder.resources.patroni_config import PatroniConfig, RestApi
+from builder.resources.sql import identifier, literal
 from builder.resources.steps import Step
 from builder.role import Secrets
 from builder.security.scram import verifier
+from builder.security.secret import Secret
 from builder.spec.model import ClusterSpec
 from roles.patroni.ask import can_spare_the_leader, complete, gives_lead_away, turn
 from roles.patroni.dynamic import dynamic_config
 from roles.patroni.running import RunningPostgresql
 from roles.patroni.settings import (
+    CLIENTS,
+    OURS,
     REPLICATION,
     REST_USER,
     REWIND,
@@ -113,6 +118,7 @@ def _own(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Iterabl
     }
     for secret, (name, options) in flags.items():
         yield _role(spec, secrets, ready, name=name, secret=secret, flags=options)
+    yield DatabaseRole(hosts=_hosts(spec), name=CLIENTS, server=server(spec), flags=(), needs=ready)
 
 
 def _users(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Iterable[DatabaseRole]:
@@ -130,10 +136,80 @@ def _users(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Itera
         )
 
 
-def own_passwords(spec: ClusterSpec, secrets: Secrets) -> Sequence[Step]:
-    """Tell the database every password of ours, on the leader."""
+def own_passwords(
+    spec: ClusterSpec, secrets: Secrets, others: Iterable[str] = ()
+) -> Sequence[Step]:
+    """Tell the database every password of ours, on the leader.
+
+    `others` are users that cluster.yml does not name: they are told theirs if they are there.
+    """
     roles = [*_own(spec, secrets, ()), *_users(spec, secrets, ())]
-    return [step for role in roles for step in role.password_steps()]
+    more = sorted(set(others) - {role.name for role in roles})
+    return [
+        *(step for role in roles for step in role.password_steps()),
+        *(_told_if_there(spec, secrets, name) for name in more),
+    ]
+
+
+def _told_if_there(spec: ClusterSpec, secrets: Secrets, name: str) -> Step:
+    password = _verifier(secrets, f"user-{name}").reveal()
+    statement = f"ALTER ROLE {identifier(name)} PASSWORD {literal(password)}"
+    return server(spec).change(
+        f"DO $$BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(name)}) "
+        f"THEN {statement}; END IF; END$$;"
+    )
+
+
+# ── beside what cluster.yml names ───────────────────────────────────────────────────────────────
+def further_role(
+    spec: ClusterSpec,
+    secrets: Secrets,
+    name: str,
+    *,
+    login: bool = True,
+    options: Sequence[str] = (),
+    member_of: Sequence[str] = (),
+    connection_limit: int = -1,
+) -> DatabaseRole:
+    """One that may log in gets a password, and comes in through the balancers."""
+    _refuse_known(name, {user["name"] for user in spec.sections["postgresql"]["users"]} | OURS)
+    return DatabaseRole(
+        hosts=_hosts(spec),
+        name=name,
+        server=server(spec),
+        verifier=_verifier(secrets, f"user-{name}") if login else None,
+        flags=(*(("login",) if login else ()), *options),
+        member_of=(*member_of, *((CLIENTS,) if login else ())),
+        connection_limit=connection_limit,
+    )
+
+
+def further_database(
+    spec: ClusterSpec, name: str, *, owner: str = SUPERUSER, extensions: Sequence[str] = ()
+) -> Sequence[Resource]:
+    _refuse_known(name, {item["name"] for item in spec.sections["postgresql"]["databases"]})
+    hosts, where = _hosts(spec), server(spec)
+    return (
+        Database(hosts=hosts, name=name, owner=owner, server=where),
+        *(Extension(hosts=hosts, name=f"{name}/{item}", server=where) for item in extensions),
+    )
+
+
+def _refuse_known(name: str, known: Collection[str]) -> None:
+    if name in known:
+        raise PlanError(
+            f"{name} belongs to cluster.yml, or to the cluster itself",
+            why="Two would decide what it is.",
+            do="Take it out of cluster.yml first, or choose another name.",
+        )
+
+
+def _hosts(spec: ClusterSpec) -> tuple[str, ...]:
+    return tuple(host.name for host in members(spec))
+
+
+def _verifier(secrets: Secrets, secret: str) -> Secret:
+    return verifier(secrets.password(secret), salt=secrets.salt(secret))
 
 
 def _role(
@@ -146,10 +222,10 @@ def _role(
     **options: Any,
 ) -> DatabaseRole:
     return DatabaseRole(
-        hosts=tuple(host.name for host in members(spec)),
+        hosts=_hosts(spec),
         name=name,
         server=server(spec),
-        verifier=verifier(secrets.password(secret), salt=secrets.salt(secret)),
+        verifier=_verifier(secrets, secret),
         needs=ready,
         **options,
     )

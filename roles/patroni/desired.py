@@ -21,6 +21,7 @@ from roles.patroni.dynamic import dynamic_config
 from roles.patroni.hung import watch
 from roles.patroni.settings import (
     CA,
+    CLIENTS,
     CONFIG,
     REPLICATION,
     REST_USER,
@@ -191,6 +192,8 @@ def _clients(ctx: Context) -> Iterable[tuple[str, str, str]]:
     for user in section["users"]:
         for balancer in ctx.spec.with_role("haproxy"):
             yield databases, user["name"], f"{balancer.address}/32"
+    for balancer in ctx.spec.with_role("haproxy"):
+        yield "all", f"+{CLIENTS}", f"{balancer.address}/32"
     for entry in section["access"]:
         yield entry["database"], entry["user"], entry["network"]
 

@@ -221,7 +221,8 @@ def rotate_passwords(target: Target) -> Course:
         label="new passwords", change=lambda s: s.rotate(lambda c: with_new_passwords(c, chosen))
     )
     seen = yield from _look()
-    statements = own_passwords(target.spec, target.secrets)
+    others = [word for name, word in known.items() if name != word]
+    statements = own_passwords(target.spec, target.secrets, others)
     yield On(host=_leader(seen), label="the database learns the passwords", steps=statements)
     yield Converge(why="the hosts learn the passwords")
     yield Whole()

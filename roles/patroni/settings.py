@@ -34,7 +34,8 @@ SUPERUSER = "postgres"
 REPLICATION = "replicator"
 REWIND = "rewind"
 REST_USER = "patroni"
-OURS = frozenset({SUPERUSER, REPLICATION, REWIND})
+CLIENTS = "pgha_clients"  # its members may come in through the balancers
+OURS = frozenset({SUPERUSER, REPLICATION, REWIND, CLIENTS})
 _LEAST_DEPTH = 3
 
 

@@ -75,6 +75,7 @@ TROUBLE = [
     ("os debian 13", "os ubuntu 26.04", "warning", "runs ubuntu 26.04, which nobody has tested"),
     ("init systemd", "init sh", "error", "its first process is sh, not systemd"),
     ("clock 1000", "clock 1060", "error", "its clock is 60 s off the others'"),
+    ("python yes", "python yes\npatroni foreign", "error", "was not set up by pgha-build"),
     ("hostname pg1", "hostname etcd1", "error", "has the host name of etcd1: etcd1"),
     ("machine pg1-id", "machine etcd1-id", "error", "has the machine id of etcd1: etcd1-id"),
     ("memory 8000", "memory 300", "warning", "has 300 MiB of memory; its roles want 900 MiB"),
@@ -103,6 +104,14 @@ def test_each_trouble_is_seen_where_it_is_and_no_other(
 def test_an_unreachable_host_is_an_error_of_its_own(survey_of: Callable[..., Survey]) -> None:
     survey = replace(survey_of(), unreachable={"pg1": "no route to host"})
     assert said(survey) == [("error", "pg1", "no route to host")]
+
+
+def test_slow_hosts_that_tell_their_time_one_after_another_are_not_adrift(
+    survey_of: Callable[..., Survey],
+) -> None:
+    survey = survey_of(pg1=lambda text: text.replace("clock 1000", "clock 1006"))
+    assert said(survey)
+    assert said(replace(survey, took_seconds=8)) == []
 
 
 def test_a_clock_matters_where_nobody_will_set_it(survey_of: Callable[..., Survey]) -> None:
