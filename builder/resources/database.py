@@ -62,6 +62,10 @@ class Database(Resource):
         """Never: a line deleted from a file must not delete data."""
         return ()
 
+    def drop(self) -> Sequence[Step]:
+        """With all its rows: for who has said so in words. One that is in use is refused."""
+        return (self.server.change(f"DROP DATABASE IF EXISTS {identifier(self.name)};"),)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Extension(Resource):

@@ -33,9 +33,10 @@ from tf.types import Bool, List, Map, String, Unknown
 from tf.utils import Diagnostics
 
 from builder.engine.execute import Apply
-from builder.errors import MachineError, PghaError, SpecError
+from builder.errors import MachineError, PghaError
 from builder.resources.base import Impact
-from builder.terraform.text import Unclear, spec_text
+from builder.terraform.inside import DatabaseResource, RoleResource
+from builder.terraform.text import complain, spec_text
 from builder.terraform.work import SPEC_FILE, Cluster, Done
 
 _IMPACTS = ", ".join(str(impact) for impact in Impact)
@@ -163,7 +164,7 @@ class PghaProvider(ProviderInterface):  # type: ignore[misc]
         return [StatusSource]
 
     def get_resources(self) -> list[type[Resource]]:
-        return [ClusterResource]
+        return [ClusterResource, RoleResource, DatabaseResource]
 
 
 def tell(host: str, text: str) -> None:
@@ -173,19 +174,6 @@ def tell(host: str, text: str) -> None:
 
 def cluster_of(block: Mapping[str, Any]) -> Cluster:
     return Cluster(spec_text(block), str(block.get("directory") or "."))
-
-
-def complain(diags: Diagnostics, error: PghaError) -> None:
-    """With the attribute that it is about, where there is one."""
-    path = None
-    if isinstance(error, Unclear):
-        path = [error.attribute]
-    elif isinstance(error, SpecError):
-        path = ["spec"]
-        for diagnostic in error.diagnostics:
-            diags.add_error("The cluster's spec is wrong", str(diagnostic), path=path)
-        return
-    diags.add_error(error.what, "\n".join(filter(None, (error.why, error.do))), path=path)
 
 
 class ClusterResource(Resource):  # type: ignore[misc]

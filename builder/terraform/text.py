@@ -1,4 +1,4 @@
-"""What a `pgha_cluster` block says → the text of a cluster.yml. Pure."""
+"""Between Terraform's words and ours: blocks, changes, errors. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from builder.errors import PghaError
+from builder.errors import PghaError, SpecError
 from builder.resources.base import Action, Change, Impact
 
 _SYMBOLS = {Action.CREATE: "+", Action.UPDATE: "~", Action.DELETE: "-", Action.DECIDE: "?"}
@@ -73,3 +73,16 @@ def line(change: Change) -> str:
     symbol = _SYMBOLS.get(change.action, ".")
     cost = f" [{change.impact}]" if change.impact > Impact.NONE else ""
     return f"{symbol} {change.address}{cost}"
+
+
+def complain(diags: Any, error: PghaError) -> None:
+    """With the attribute that it is about, where there is one."""
+    path = None
+    if isinstance(error, Unclear):
+        path = [error.attribute]
+    elif isinstance(error, SpecError):
+        path = ["spec"]
+        for diagnostic in error.diagnostics:
+            diags.add_error("The cluster's spec is wrong", str(diagnostic), path=path)
+        return
+    diags.add_error(error.what, "\n".join(filter(None, (error.why, error.do))), path=path)

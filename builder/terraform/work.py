@@ -8,15 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.connection_files import home_of, write_connection_files
+from builder import registry
+from builder.connection_files import write_connection_files
 from builder.engine import render
+from builder.engine.desired import present
+from builder.engine.diff import difference
 from builder.engine.execute import Apply, Progress, Result
 from builder.engine.lock import locked
+from builder.engine.observe import look, merged, merged_with_host
 from builder.engine.plan import Plan
+from builder.engine.script import Piece, Script
 from builder.errors import PghaError, TransportError
 from builder.health import ailments
 from builder.overview import status
-from builder.resources.base import Impact
+from builder.resources.base import Action, Impact, Observed, Present, Resource, Unknown
+from builder.resources.steps import Step
+from builder.role import Inside
 from builder.terraform.text import line
 from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
@@ -114,8 +121,52 @@ class Cluster:
             document = status(self.workspace, connections)
         return document, ailments(self.workspace.spec, document)
 
-    def folder(self) -> str:
-        return str(home_of(self.workspace))
+    # ── inside the database ─────────────────────────────────────────────────────────────────────
+    def role(self, name: str, **options: Any) -> Resource:
+        return self._inside.role(self.workspace.spec, self.workspace.store, name, **options)
+
+    def database(self, name: str, **options: Any) -> Sequence[Resource]:
+        return self._inside.database(self.workspace.spec, name, **options)
+
+    def see(self, resources: Sequence[Resource]) -> Mapping[str, Observed]:
+        """What is known of them, by address."""
+        with self.workspace.connected() as connections:
+            looks = look(connections, resources)
+        return {resource.address: merged(resource, looks) for resource in resources}
+
+    def bring(self, resources: Sequence[Resource]) -> None:
+        """Make them as wanted, in that order, where writes go to. Raises PghaError."""
+        with self.workspace.connected() as connections:
+            looks = look(connections, resources)
+            self.workspace.keep_secrets()
+            for resource in resources:
+                observed, host = merged_with_host(resource, looks)
+                if isinstance(observed, Unknown):
+                    raise PghaError(
+                        f"{resource.address} cannot be looked at: {observed.reason}",
+                        do="pgha-build status says how the cluster is.",
+                    )
+                change = difference(resource, observed, None)
+                if change.action is not Action.NONE:
+                    _carry_out(connections[host], host, resource, change.steps())
+        write_connection_files(self.workspace)
+
+    def take_away(self, resource: Resource, steps: Sequence[Step]) -> None:
+        """Where it is; nothing to do where it is not."""
+        with self.workspace.connected() as connections:
+            observed, host = merged_with_host(resource, look(connections, [resource]))
+            if isinstance(observed, Unknown):
+                raise PghaError(f"{resource.address} cannot be looked at: {observed.reason}")
+            if isinstance(observed, Present):
+                _carry_out(connections[host], host, resource, steps)
+
+    @property
+    def _inside(self) -> Inside:
+        roles = present(self.workspace.spec, registry.roles())
+        found = next((role.inside for role in roles if role.inside), None)
+        if found is None:
+            raise PghaError("no host of this cluster carries PostgreSQL")
+        return found
 
     def _plan(self, connections: Connections) -> Plan:
         return self.workspace.plan(connections, self.workspace.look(connections))
@@ -124,6 +175,21 @@ class Cluster:
     def _locked(self, connections: Connections) -> Iterator[None]:
         with locked(_reachable(connections), "terraform apply"):
             yield
+
+
+def _carry_out(
+    connection: Connection | TransportError,
+    host: str,
+    resource: Resource,
+    steps: Sequence[Step],
+) -> None:
+    if isinstance(connection, TransportError):
+        raise connection
+    script = Script(host=host, pieces=[Piece(label=resource.address, steps=steps)])
+    said = connection.run(script.text(), timeout_seconds=script.timeout_seconds)
+    outcome = script.outcome(said.stdout)
+    if outcome.failed is not None:
+        raise PghaError(f"{resource.address}: {outcome.said or said.stderr.strip()}")
 
 
 def _seen(plan: Plan) -> Seen:

@@ -92,9 +92,10 @@ class Terraform:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
     def state(self) -> Any:
+        """Of the cluster."""
         shown = json.loads(self.run("show", "-json").stdout)
-        (found,) = shown["values"]["root_module"]["resources"]
-        return found
+        found = shown["values"]["root_module"]["resources"]
+        return next(item for item in found if item["address"] == ADDRESS)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +223,50 @@ def test_a_cluster_of_the_command_line_is_imported(
     done = other.run("import", ADDRESS, str(cluster.file))
     assert done.returncode == 0, done.stdout + done.stderr
     other.nothing_to_do()
+
+
+INSIDE = """
+resource "pgha_role" "reports" {
+  spec      = pgha_cluster.orders.spec
+  name      = "reports"
+  member_of = ["pg_read_all_data"]
+}
+resource "pgha_role" "owners" {
+  spec  = pgha_cluster.orders.spec
+  name  = "owners"
+  login = false
+}
+resource "pgha_database" "extra" {
+  spec            = pgha_cluster.orders.spec
+  name            = "extra"
+  owner           = pgha_role.owners.name
+  extensions      = ["hstore"]
+  drop_on_destroy = true
+}
+"""
+
+
+def test_roles_and_databases_come_change_back_and_go(terraform: Terraform, cluster: Any) -> None:
+    (cluster.home / "inside.tf").write_text(INSIDE)
+    assert "3 added" in terraform.apply()
+    terraform.nothing_to_do()
+    cluster.in_sync()
+    uri = cluster.status()["connection"]["primary"].replace("app@", "reports@")
+    uri = uri.replace("/app?", "/extra?")
+    assert cluster.psql(uri, "SELECT current_user").stdout.strip() == "reports"
+    cluster.sql("ALTER ROLE reports CREATEDB PASSWORD 'another one'")
+    done = terraform.run("plan", "-detailed-exitcode")
+    assert done.returncode == 2
+    assert "createdb" in done.stdout
+    assert "another one" not in done.stdout + done.stderr
+    terraform.apply()
+    terraform.nothing_to_do()
+    assert cluster.psql(uri, "SELECT 1").returncode == 0
+    (cluster.home / "inside.tf").unlink()
+    assert "3 destroyed" in terraform.apply()
+    found = cluster.sql("SELECT count(*) FROM pg_roles WHERE rolname IN ('reports', 'owners')")
+    assert found == "0"
+    assert cluster.sql("SELECT count(*) FROM pg_database WHERE datname = 'extra'") == "0"
 
 
 def test_the_data_source_tells_who_leads(

@@ -17,7 +17,9 @@ from builder import terraform
 from builder.cli.terraform import install
 from builder.engine.execute import Apply
 from builder.errors import PghaError
+from builder.resources.base import Absent, Present, Unknown
 from builder.terraform import provider as providers
+from builder.terraform.inside import RoleResource
 from builder.terraform.provider import ClusterResource, PghaProvider, StatusSource
 from builder.terraform.serve import Servicer, guarded
 from builder.terraform.text import Unclear, spec_text
@@ -81,7 +83,7 @@ def errors(response: Any) -> list[str]:
 # ── the schema ──────────────────────────────────────────────────────────────────────────────────
 def test_every_attribute_says_what_it_is(asked: Servicer) -> None:
     schema = asked.GetProviderSchema(pb.GetProviderSchema.Request(), None)
-    assert set(schema.resource_schemas) == {"pgha_cluster"}
+    assert set(schema.resource_schemas) == {"pgha_cluster", "pgha_role", "pgha_database"}
     assert set(schema.data_source_schemas) == {"pgha_status"}
     for found in (*schema.resource_schemas.values(), *schema.data_source_schemas.values()):
         assert found.block.description
@@ -269,6 +271,55 @@ def test_stopping_reaches_what_runs_and_what_begins_later(monkeypatch: pytest.Mo
     app.started(second)
     assert stopped == ["first", "second"]
     assert hasattr(Apply, "stop")
+
+
+# ── inside the database ─────────────────────────────────────────────────────────────────────────
+def role(**values: Any) -> dict[str, Any]:
+    names = [attribute.name for attribute in RoleResource.get_schema().attributes]
+    own = {"spec": SPEC, "name": "reports", "login": True, "connection_limit": -1}
+    return {**dict.fromkeys(names), **own, "current": True, "id": "orders/reports", **values}
+
+
+def looked(asked: Servicer, before: dict[str, Any]) -> Any:
+    request = pb.ReadResource.Request(type_name="pgha_role", current_state=to_dynamic_value(before))
+    return asked.ReadResource(request, None)
+
+
+def test_a_role_that_somebody_changed_is_not_current(
+    asked: Servicer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = role(directory=str(tmp_path))
+    wanted = Cluster(SPEC, str(tmp_path)).role("reports")
+    now = {**wanted.attributes(), "password": "another"}
+    monkeypatch.setattr(
+        Cluster, "see", lambda _, wanted: {wanted[0].address: Present(attributes=now)}
+    )
+    said = looked(asked, before)
+    assert errors(said) == []
+    assert read_dynamic_value(said.new_state) == {**before, "current": False}
+
+
+def test_a_role_that_is_gone_is_forgotten_and_one_that_cannot_be_seen_is_not(
+    asked: Servicer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = role(directory=str(tmp_path))
+    monkeypatch.setattr(Cluster, "see", lambda _, wanted: {wanted[0].address: Absent()})
+    assert read_dynamic_value(looked(asked, before).new_state) is None
+    monkeypatch.setattr(Cluster, "see", lambda _, wanted: {wanted[0].address: Unknown("no leader")})
+    said = looked(asked, before)
+    assert read_dynamic_value(said.new_state) == before
+    assert "cannot be looked at" in said.diagnostics[0].summary
+
+
+@pytest.mark.parametrize("name", ["app", "postgres", "pgha_clients"])
+def test_a_name_of_the_clusters_own_is_refused(asked: Servicer, tmp_path: Path, name: str) -> None:
+    request = pb.ApplyResourceChange.Request(
+        type_name="pgha_role",
+        prior_state=to_dynamic_value(None),
+        planned_state=to_dynamic_value(role(name=name, directory=str(tmp_path))),
+    )
+    said = asked.ApplyResourceChange(request, None)
+    assert errors(said) == [f"{name} belongs to cluster.yml, or to the cluster itself"]
 
 
 # ── importing ───────────────────────────────────────────────────────────────────────────────────
