@@ -96,8 +96,11 @@ class Context:
         )
 
     def package(self, name: str, *needs: str) -> Package:
-        """A Debian package, in the version that cluster.yml pins."""
-        version = self.spec.sections["packages"]["versions"].get(name)
+        """A Debian package, in the version that cluster.yml pins, from the sources it names."""
+        section = self.spec.sections["packages"]
+        version = section["versions"].get(name)
+        if section["sources"]:
+            needs = (*needs, self.address("apt_lists", "apt"))
         return Package(hosts=(self.host.name,), name=name, version=version, needs=needs)
 
     def certificate(

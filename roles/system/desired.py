@@ -13,6 +13,7 @@ from builder.resources.unit import Unit
 from builder.role import Context
 from roles.system.firewall import firewall
 from roles.system.settings import NAME
+from roles.system.sources import sources
 
 HOME = "/etc/pgha-build"
 _EVERYWHERE = {
@@ -39,6 +40,7 @@ _BY_ROLE: Mapping[str, Mapping[str, str]] = {
 def resources(ctx: Context) -> Iterable[Resource]:
     section = ctx.section(NAME)
     yield Directory(hosts=(ctx.host.name,), name=HOME)
+    yield from sources(ctx)
     yield from _protection(ctx)
     if section["hosts_file"]:
         lines = (f"{host.address} {host.name}\n" for host in ctx.spec.hosts.values())

@@ -2,10 +2,62 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterable
+
+from builder.spec.model import ClusterSpec, Problem
 from builder.spec.section import Section
-from builder.spec.types import boolean, mapping_of, one_of, text
+from builder.spec.types import boolean, list_of, mapping_of, one_of, required, table, text
 
 NAME = "system"
+
+_SOURCE = table(
+    {
+        "url": required(
+            text(
+                "Where it is.",
+                pattern=r"(https?|file)://?[A-Za-z0-9./_~:@-]+",
+                expects="a URL such as `https://apt.postgresql.org/pub/repos/apt`",
+            )
+        ),
+        "suite": required(
+            text(
+                "Which distribution in it, such as `trixie-pgdg`; one that ends with `/` is a "
+                "folder of packages.",
+                pattern=r"[A-Za-z0-9._/-]+",
+                expects="a suite such as `trixie-pgdg`",
+            )
+        ),
+        "components": list_of(
+            text("A component.", pattern=r"[A-Za-z0-9.-]+"), "Parts of it.", default=("main",)
+        ),
+        "key": required(
+            text(
+                "The key that signs it, in base64: `gpg --dearmor <KEY.asc | base64 -w0`.",
+                pattern=r"[A-Za-z0-9+/]+={0,2}",
+                expects="a key in base64, on one line",
+                longest=65536,
+            )
+        ),
+    },
+    "A repository.",
+)
+
+
+def _check_packages(spec: ClusterSpec) -> Iterable[Problem]:
+    for name, source in spec.sections["packages"]["sources"].items():
+        try:
+            content = base64.b64decode(source["key"], validate=True)
+        except ValueError:
+            content = b""
+        # The first octet of a binary OpenPGP packet has its highest bit set (RFC 9580, 4.2).
+        if not content or not content[0] & 0x80:
+            yield Problem(
+                path=("packages", "sources", name, "key"),
+                message="this is no OpenPGP key in base64",
+                advice="gpg --dearmor <KEY.asc | base64 -w0",
+            )
+
 
 PACKAGES = Section(
     doc="What is installed.",
@@ -26,7 +78,14 @@ PACKAGES = Section(
             "Versions to keep to, of packages that a role needs. `ops update` does not overstep "
             "them; any other package is left at the version that is installed until then.",
         ),
+        "sources": mapping_of(
+            text("A name for it.", pattern=r"[a-z0-9][a-z0-9-]{0,30}"),
+            _SOURCE,
+            "Repositories to install from, beside those that the hosts have: PostgreSQL's own "
+            "(apt.postgresql.org), or a mirror of yours.",
+        ),
     },
+    check=_check_packages,
 )
 
 SECTION = Section(
