@@ -61,11 +61,16 @@ def _parser(argv: Sequence[str]) -> argparse.Namespace:
     return _with_verbs({given}).parse_args(argv)
 
 
+def whole_parser() -> argparse.ArgumentParser:
+    """Of all verbs: for completion and for the page about them."""
+    return _with_verbs(VERBS.keys())
+
+
 def _complete() -> None:
     """The shell asks how a line could go on: tell it, and end."""
     import argcomplete
 
-    argcomplete.autocomplete(_with_verbs(VERBS.keys()))
+    argcomplete.autocomplete(whole_parser())
 
 
 def _with_verbs(wanted: Collection[str]) -> argparse.ArgumentParser:
