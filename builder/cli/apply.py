@@ -38,6 +38,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="only this, and what it needs; may be repeated",
     )
     parser.add_argument(
+        "--waves",
+        action="store_true",
+        help="host by host, in the order of cluster.yml; stop at the first that fails",
+    )
+    parser.add_argument(
         "--max-impact",
         choices=[str(impact) for impact in Impact],
         metavar="|".join(str(impact) for impact in Impact),
@@ -55,7 +60,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     saved = load(arguments.plan) if arguments.plan else None
     workspace = Workspace.open(arguments.file)
+    if arguments.waves:
+        return _in_waves(workspace, arguments)
     return apply(workspace, arguments, saved)
+
+
+def _in_waves(workspace: Workspace, arguments: argparse.Namespace) -> int:
+    """One host after another, and at last what belongs to no single one."""
+    if arguments.only or arguments.plan or arguments.json:
+        raise PlanError(
+            "--waves goes with neither --only, nor a saved plan, nor --json",
+            do="A wave of your own making: apply --only HOST --only HOST.",
+        )
+    waiting = list(workspace.spec.hosts)
+    while waiting:
+        host = waiting.pop(0)
+        print(f"── {host} " + "─" * max(0, 76 - len(host)), flush=True)
+        code = apply(workspace, argparse.Namespace(**{**vars(arguments), "only": [host]}))
+        if code:
+            left = ", ".join(waiting) or "the cluster as a whole"
+            print(f"\nStopped at {host}. Not begun: {left}.", file=sys.stderr)
+            return code
+    print("── all together " + "─" * 63, flush=True)
+    return apply(workspace, arguments)
 
 
 def apply(

@@ -159,11 +159,13 @@ def narrowed(plan: Plan, addresses: Collection[str]) -> Plan:
         for a, change in plan.changes.items()
         if a in chosen or change.action is Action.NONE
     }
+    concerned = {h for a in chosen if a in plan.changes for h in plan.changes[a].resource.hosts}
     left_out = (change for a, change in plan.changes.items() if a not in changes)
     return replace(
         plan,
         changes=changes,
         blocked={a: cause for a, cause in plan.blocked.items() if a in chosen},
+        unreachable={h: why for h, why in plan.unreachable.items() if h in concerned},
         owed=tuple(change for change in left_out if chosen.intersection(change.triggered)),
     )
 

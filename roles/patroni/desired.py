@@ -32,6 +32,7 @@ from roles.patroni.settings import (
     data_directory,
     members,
 )
+from roles.patroni.watchdog import watchdog
 
 UNIT = "patroni.service"
 SECRETS = {
@@ -76,11 +77,12 @@ def resources(ctx: Context) -> Iterable[Resource]:
         content=b"# Managed by pgha-build: patronictl finds the cluster without further words.\n"
         + f"export PATRONICTL_CONFIG_FILE={CONFIG}/config.yml\n".encode(),
     )
-    yield from (*tls, config, unit, ctl, *_watchdog(ctx, needs), *watch(ctx, needs))
+    dog = list(watchdog(ctx, needs))
+    yield from (*tls, config, unit, ctl, *dog, *watch(ctx, needs))
     yield Unit(
         hosts=here,
         name=UNIT,
-        needs=(gate(ctx.spec), *needs, *(item.address for item in directories)),
+        needs=(gate(ctx.spec), *needs, *(item.address for item in (*directories, *dog))),
         restart_on=(unit.address, *(p.address for p in packages if p.name != "curl")),
         reload_on=(config.address, *(item.address for item in tls)),
         restart_impact=Impact.SWITCHOVER if len(members(ctx.spec)) > 1 else Impact.OUTAGE,
@@ -196,15 +198,3 @@ def _clients(ctx: Context) -> Iterable[tuple[str, str, str]]:
         yield "all", f"+{CLIENTS}", f"{balancer.address}/32"
     for entry in section["access"]:
         yield entry["database"], entry["user"], entry["network"]
-
-
-def _watchdog(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
-    if ctx.section("patroni")["watchdog"] != "off":
-        yield File(
-            hosts=(ctx.host.name,),
-            name="/etc/udev/rules.d/60-pgha-build-watchdog.rules",
-            content=b"# Managed by pgha-build: Patroni may use the watchdog.\n"
-            b'KERNEL=="watchdog", OWNER="postgres", GROUP="postgres", MODE="0600"\n',
-            needs=(*needs, ctx.address("directory", "/etc/udev/rules.d")),
-        )
-        yield Directory(hosts=(ctx.host.name,), name="/etc/udev/rules.d")

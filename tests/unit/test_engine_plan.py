@@ -17,7 +17,7 @@ from builder.engine import saved
 from builder.engine.graph import ancestors
 from builder.engine.manifest import Manifest
 from builder.engine.observe import Look, merged, merged_with_host
-from builder.engine.plan import Plan, make_plan
+from builder.engine.plan import Plan, make_plan, narrowed
 from builder.engine.schedule import make_schedule
 from builder.errors import ConnectionLost, PlanError, StalePlanError
 from builder.resources.base import Absent, Action, Impact, Observed, Present, Resource, Unknown
@@ -467,3 +467,12 @@ def test_a_secret_that_changed_makes_a_saved_plan_stale(seven: Any) -> None:
         seven.plan(seven.looks(other)).fingerprint()
         != seven.plan(seven.looks(another)).fingerprint()
     )
+
+
+def test_a_narrowed_plan_is_not_troubled_by_hosts_that_it_does_not_concern() -> None:
+    here, there = file(), replace(file(), hosts=("b",))
+    seen = looks([here, there], {here.address: Absent()}, lost=["b"])
+    whole = plan_of([here, there], seen)
+    assert (whole.exit_code, set(whole.unreachable)) == (1, {"b"})
+    assert narrowed(whole, [here.address]).exit_code == 2
+    assert narrowed(whole, [there.address]).exit_code == 1
