@@ -200,3 +200,17 @@ def test_ctrl_c_ends_what_runs_and_apply_goes_on_from_there(seven: Any, until: A
     assert seven.try_on("lb1", "ls /run/pgha-build-stop-*").returncode != 0
     seven.apply()
     seven.in_sync()
+
+
+def test_waves_end_at_the_first_host_that_fails_and_the_rest_is_left_alone(seven: Any) -> None:
+    for host in ("lb1", "lb2"):
+        seven.on(host, "echo '# by hand' >>/etc/haproxy/haproxy.cfg")
+    seven.run("lab", "stop", "lb1")
+    done = seven.run("apply", "--yes", "--waves")
+    seven.run("lab", "start", "lb1")
+    assert done.returncode == 1
+    assert "Stopped at lb1. Not begun: lb2." in done.stderr
+    assert "by hand" in seven.on("lb2", "cat /etc/haproxy/haproxy.cfg")
+    done = seven.run("apply", "--yes", "--waves")
+    assert done.returncode == 0, done.stderr[-3000:]
+    seven.in_sync()
