@@ -94,7 +94,6 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(seven: Any) -> None:
 # Molecule's scenarios power hosts off, and stop Keepalived.
 OF_EVERY_KIND = (
     "leader-isolated",
-    "loss-20-percent",
     "postmaster-stop",
     "etcd-majority-off",
     "haproxy-stop",
