@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from builder import registry
+from builder import lockfile, registry
 from builder.engine.desired import Desired, desired, present, roles_of
 from builder.engine.observe import Look, look
 from builder.engine.plan import Plan, leftovers, make_plan, narrowed
@@ -23,6 +23,7 @@ from builder.errors import PghaError, PlanError, SecretsError, TransportError
 from builder.machines.base import Provider
 from builder.resources.base import Change, Present
 from builder.resources.certificate import Certificate
+from builder.resources.package import Lock
 from builder.security.store import SecretStore, open_store
 from builder.spec.model import ClusterSpec, Host
 from builder.spec.read import read_spec
@@ -36,17 +37,20 @@ class Workspace:
     """One cluster.yml and everything that follows from it without a connection.
 
     `versions`: of packages, by host, as this run wants them: pins that cluster.yml does not have.
+    `locked`: those of cluster.lock.yml.
     """
 
     spec: ClusterSpec
     store: SecretStore
     versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    locked: Lock = field(default_factory=dict)
 
     @classmethod
     def open(cls, file: Path, content: bytes | None = None) -> Workspace:
         """Of a cluster.yml; `content` stands for what is in the file."""
         spec = read_spec(file, content)
-        return cls(spec=spec, store=open_store(spec.path, spec.name))
+        locked = lockfile.read(lockfile.beside(spec.path))
+        return cls(spec=spec, store=open_store(spec.path, spec.name), locked=locked)
 
     def anew(self, **changes: Any) -> Workspace:
         """The same, with everything that follows from the secrets derived again."""
@@ -59,7 +63,10 @@ class Workspace:
     @cached_property
     def desired(self) -> Desired:
         now = datetime.now(UTC)
-        return desired(self.spec, registry.roles(), self.store, now, self.versions)
+        roles = registry.roles()
+        return desired(
+            self.spec, roles, self.store, now, versions=self.versions, locked=self.locked
+        )
 
     @cached_property
     def promises(self) -> tuple[str, ...]:

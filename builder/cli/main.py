@@ -22,6 +22,7 @@ VERBS = {
     "plan": "show what apply would change",
     "apply": "bring the hosts to what cluster.yml says",
     "status": "show the whole cluster at a glance",
+    "lock": "write down the exact versions of all packages, with their checksums",
     "ops": "switchover, restart, replace, rotate: change a running cluster, guarded",
     "state": "what is managed: list, show, forget, import",
     "drill": "inject a fault under write traffic; report outage and lost writes",

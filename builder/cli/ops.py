@@ -84,6 +84,7 @@ def _target(workspace: Workspace, operation: Operation, arguments: argparse.Name
         refusals=tuple(r.needed for r in present(workspace.spec, registry.roles()) if r.needed),
         words=(given,) if isinstance(given, str) else tuple(given),
         options=frozenset(chosen),
+        locked=bool(workspace.locked),
     )
 
 

@@ -8,11 +8,12 @@ from datetime import datetime
 
 from builder.engine.graph import by_address
 from builder.resources.base import Resource
-from builder.resources.package import Package
+from builder.resources.package import Lock, Package
 from builder.role import Context, Opening, Role, Secrets
 from builder.spec.model import ClusterSpec, Host
 
 _NO_VERSIONS: Mapping[str, Mapping[str, str]] = {}
+_NO_LOCK: Lock = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +29,16 @@ def desired(
     roles: Mapping[str, Role],
     secrets: Secrets,
     now: datetime,
+    *,
     versions: Mapping[str, Mapping[str, str]] = _NO_VERSIONS,
+    locked: Lock = _NO_LOCK,
 ) -> Desired:
-    """What every host and the cluster as a whole must have; `versions` of packages, by host."""
+    """What every host and the cluster as a whole must have.
+
+    `versions` of packages, by host, go before cluster.yml's, and those before what is `locked`.
+    """
     pairs = [
-        (role, _in_version(resource, versions))
+        (role, _in_version(_as_locked(resource, locked), versions))
         for role, resource in _all(spec, roles, secrets, now)
     ]
     origins: dict[str, set[str]] = {}
@@ -49,7 +55,14 @@ def _in_version(resource: Resource, versions: Mapping[str, Mapping[str, str]]) -
     if not isinstance(resource, Package):
         return resource
     version = versions.get(resource.hosts[0], {}).get(resource.name)
-    return replace(resource, version=version) if version else resource
+    return replace(resource, version=version, sha256="") if version else resource
+
+
+def _as_locked(resource: Resource, locked: Lock) -> Resource:
+    if not isinstance(resource, Package) or resource.version:
+        return resource
+    entry = locked.get(resource.hosts[0], {}).get(resource.name)
+    return replace(resource, version=entry.version, sha256=entry.sha256) if entry else resource
 
 
 def _all(

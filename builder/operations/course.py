@@ -107,6 +107,7 @@ class Target:
 
     `refusals` are the roles' reasons why a host cannot be spared now (`Role.needed`); `packages`
     are those that the spec leads to, by host, and `sizes` the number of resources of a host.
+    `locked`: cluster.lock.yml says which versions.
     """
 
     spec: ClusterSpec
@@ -116,6 +117,7 @@ class Target:
     sizes: Mapping[str, int] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     options: frozenset[str] = frozenset()
+    locked: bool = False
 
     @property
     def word(self) -> str:

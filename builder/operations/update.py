@@ -10,6 +10,7 @@ from builder.operations.course import (
     Converge,
     Course,
     Hear,
+    OperationError,
     Target,
     Tell,
     Whole,
@@ -28,6 +29,12 @@ def update(target: Target) -> Course:
     versions`) is never overstepped. Invariant: a member restarts only while all others are up, the
     leader and the holder of the address last: the order of any change.
     """
+    if target.locked:
+        raise OperationError(
+            "cluster.lock.yml says which versions",
+            why="The next apply would go back to them.",
+            do="pgha-build lock --update, and then apply: members restart one by one.",
+        )
     yield Whole()
     heard = yield Hear(
         label="fetches the lists of packages",

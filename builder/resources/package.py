@@ -25,14 +25,42 @@ _APT = (
     "-o Dpkg::Options::=--force-confold"
 )
 
+_SAME_FILES = """\
+differs() {{
+  for f in {files}; do
+    s=$(apt-cache show "${{f% *}}" 2>/dev/null | sed -n 's/^SHA256: //p' | head -n 1)
+    [ "$s" = "${{f#* }}" ] || {{ echo "${{f% *}}: its sources have ${{s:-no such version}},"
+      echo "and cluster.lock.yml says ${{f#* }}"; return 0; }}
+  done
+  return 1
+}}
+if differs >/dev/null; then apt-get -q update >/dev/null; differs && exit 1; fi
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """What cluster.lock.yml says of a package; `sha256` of its .deb, as its source's lists say."""
+
+    version: str
+    sha256: str
+
+
+Lock = Mapping[str, Mapping[str, Locked]]  # by host, by package
+
 
 @dataclass(frozen=True, kw_only=True)
 class Package(Resource):
-    """An installed package; `version` pins it to that one, or to those that begin so (`17.5*`)."""
+    """An installed package; `version` pins it to that one, or to those that begin so (`17.5*`).
+
+    `sha256` of the .deb must then be what the sources' lists say, before anything is installed; apt
+    holds the file that it fetches against those lists.
+    """
 
     kind: ClassVar[str] = "package"
 
     version: str | None = None
+    sha256: str = ""
 
     def attributes(self) -> Mapping[str, object]:
         return {"version": self.version or "any"}
@@ -73,7 +101,7 @@ class Package(Resource):
         return f"{self.name}={self.version}" if self.version else self.name
 
     def steps(self, change: Change) -> Sequence[Step]:
-        return _install([self._requirement])
+        return _install([self])
 
     @classmethod
     def merge(cls, changes: Sequence[Change]) -> Sequence[tuple[Sequence[Change], Sequence[Step]]]:
@@ -83,9 +111,7 @@ class Package(Resource):
         together: list[tuple[Sequence[Change], Sequence[Step]]] = []
         if added:
             wanted = [change.resource for change in added]
-            together.append(
-                (added, _install([p._requirement for p in wanted if isinstance(p, cls)]))
-            )
+            together.append((added, _install([p for p in wanted if isinstance(p, cls)])))
         if dropped:
             together.append((dropped, _remove([change.resource.name for change in dropped])))
         return together
@@ -98,10 +124,14 @@ class Package(Resource):
         return _remove([self.name])
 
 
-def _install(requirements: Sequence[str]) -> Sequence[Step]:
+def _install(packages: Sequence[Package]) -> Sequence[Step]:
     """Install from the lists at hand; only where those are too old, fetch new ones first."""
-    install = f"{_APT} install --no-install-recommends --allow-downgrades {quoted(requirements)}"
+    requirements = quoted(package._requirement for package in packages)
+    install = f"{_APT} install --no-install-recommends --allow-downgrades {requirements}"
     script = f"{install} || {{ apt-get -q update && {install}; }}"
+    if locked := [package for package in packages if package.sha256]:
+        files = quoted(f"{p.name}={p.version} {p.sha256}" for p in locked)
+        script = f"{_SAME_FILES.format(files=files)}\n{script}"
     return (Shell(script=script, timeout_seconds=1800),)
 
 

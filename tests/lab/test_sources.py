@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.lab
 
@@ -55,11 +57,36 @@ def test_a_wrong_key_is_refused_by_apt_and_nothing_is_installed(lone: Any) -> No
     assert lone.try_on("e1", "dpkg-query -W etcd-client").returncode != 0
 
 
-def test_packages_come_from_the_source_and_go_with_it(lone: Any) -> None:
+def test_packages_come_from_the_source_and_can_be_locked(lone: Any) -> None:
     lone.write(source(lone, lone.key))
     lone.apply()
     assert lone.on("e1", "dpkg-query -W -f '${Version}' etcd-client").endswith("+own1")
     lone.in_sync()
+    said = lone.run("lock")
+    assert re.search(r"^e1  etcd-client  \S+\+own1$", said.stdout, re.MULTILINE)
+    assert lone.run("lock").stdout.startswith("As it was.")
+    lone.in_sync()
+
+
+def test_a_locked_package_is_installed_as_it_was_locked_or_not_at_all(lone: Any) -> None:
+    lock = lone.home / "cluster.lock.yml"
+    text = lock.read_text()
+    entry = yaml.safe_load(text)["hosts"]["e1"]["etcd-client"]
+    lone.on("e1", "apt-get -qq -y remove etcd-client >/dev/null")
+    lock.write_text(text.replace(entry["sha256"], "0" * 64))
+    done = lone.run("apply", "--yes")
+    assert done.returncode == 1
+    assert "and cluster.lock.yml says " + "0" * 64 in done.stderr
+    assert lone.try_on("e1", "command -v etcdctl").returncode != 0
+    lock.write_text(text)
+    lone.apply()
+    lone.in_sync()
+    refused = lone.run("ops", "update", "--yes")
+    assert "pgha-build lock --update" in refused.stderr
+    lock.unlink()
+
+
+def test_what_leaves_the_sources_leaves_the_host(lone: Any) -> None:
     lone.write({key: value for key, value in lone.spec().items() if key != "packages"})
     lone.apply()
     lone.in_sync()
