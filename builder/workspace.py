@@ -44,6 +44,7 @@ class Workspace:
     store: SecretStore
     versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     locked: Lock = field(default_factory=dict)
+    bundled: bool = False
 
     @classmethod
     def open(cls, file: Path, content: bytes | None = None) -> Workspace:
@@ -65,7 +66,13 @@ class Workspace:
         now = datetime.now(UTC)
         roles = registry.roles()
         return desired(
-            self.spec, roles, self.store, now, versions=self.versions, locked=self.locked
+            self.spec,
+            roles,
+            self.store,
+            now,
+            versions=self.versions,
+            locked=self.locked,
+            bundled=self.bundled,
         )
 
     @cached_property

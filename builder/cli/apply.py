@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from builder.bundle import Bundle, bring
 from builder.cli.output import ProgressLines, confirmed, show_json, wants_colour
 from builder.connection_files import write_connection_files
 from builder.engine import render
@@ -18,7 +20,8 @@ from builder.engine.saved import SavedPlan, load, refuse_stale
 from builder.errors import PlanError, TransportError
 from builder.fault import after_script
 from builder.preflight.survey import refuse_obstacles
-from builder.resources.base import Impact
+from builder.resources.base import Action, Impact
+from builder.resources.package import Package
 from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
 
@@ -36,6 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="HOST|ROLE|ADDRESS",
         help="only this, and what it needs; may be repeated",
+    )
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="FILE",
+        help="install packages from this file (pgha-build bundle), and from nowhere else",
     )
     parser.add_argument(
         "--waves",
@@ -90,6 +99,8 @@ def apply(
 ) -> int:
     """Look under the lock, show, ask, carry out, report."""
     only = list(saved.only) if saved else arguments.only
+    bundle = Bundle(arguments.bundle) if arguments.bundle else None
+    workspace = workspace.anew(bundled=bundle is not None)
     with workspace.connected() as connections:
         reachable = _reachable(connections)
         with locked(reachable, "apply"):
@@ -103,6 +114,8 @@ def apply(
             refuse_costly(plan, arguments.max_impact)
             if not _agreed(plan, arguments, asked=saved is None):
                 return 1
+            if bundle:
+                _carry_over(bundle, plan, reachable)
             run = Apply(
                 plan=plan,
                 connections=_reachable(connections),  # hosts that have left the spec, too
@@ -113,6 +126,21 @@ def apply(
             result = run.run()
     write_connection_files(workspace)
     return _report(plan, result, as_json=arguments.json)
+
+
+def _carry_over(bundle: Bundle, plan: Plan, reachable: Mapping[str, Connection]) -> None:
+    """To every host that is to install something; all have it before the first change."""
+    needed: dict[str, list[str]] = {}
+    for change in plan.pending:
+        if isinstance(change.resource, Package) and change.action is not Action.DELETE:
+            needed.setdefault(change.resource.hosts[0], []).append(change.resource.name)
+    progress = ProgressLines()
+
+    def one(host: str) -> None:
+        bring(reachable[host], bundle, needed[host], lambda text: progress(host, text))
+
+    with ThreadPoolExecutor(max_workers=max(1, len(needed))) as pool:
+        list(pool.map(one, needed))
 
 
 def _fresh(workspace: Workspace, looks: Mapping[str, Look]) -> list[str]:

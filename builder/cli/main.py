@@ -23,6 +23,7 @@ VERBS = {
     "apply": "bring the hosts to what cluster.yml says",
     "status": "show the whole cluster at a glance",
     "lock": "write down the exact versions of all packages, with their checksums",
+    "bundle": "collect all packages into one file, for hosts without any repository",
     "ops": "switchover, restart, replace, rotate: change a running cluster, guarded",
     "state": "what is managed: list, show, forget, import",
     "drill": "inject a fault under write traffic; report outage and lost writes",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from builder.engine.graph import by_address
 from builder.resources.base import Resource
@@ -32,13 +33,15 @@ def desired(
     *,
     versions: Mapping[str, Mapping[str, str]] = _NO_VERSIONS,
     locked: Lock = _NO_LOCK,
+    bundled: bool = False,
 ) -> Desired:
     """What every host and the cluster as a whole must have.
 
     `versions` of packages, by host, go before cluster.yml's, and those before what is `locked`.
+    `bundled`: packages come from what was carried to the hosts.
     """
     pairs = [
-        (role, _in_version(_as_locked(resource, locked), versions))
+        (role, _packaged(_in_version(_as_locked(resource, locked), versions), bundled))
         for role, resource in _all(spec, roles, secrets, now)
     ]
     origins: dict[str, set[str]] = {}
@@ -56,6 +59,14 @@ def _in_version(resource: Resource, versions: Mapping[str, Mapping[str, str]]) -
         return resource
     version = versions.get(resource.hosts[0], {}).get(resource.name)
     return replace(resource, version=version, sha256="") if version else resource
+
+
+def _packaged(resource: Resource, bundled: bool) -> Resource:
+    """Of whatever kind: what depends on where packages come from has that field."""
+    if not bundled or not hasattr(resource, "bundled"):
+        return resource
+    changes: dict[str, Any] = {"bundled": True}
+    return replace(resource, **changes)
 
 
 def _as_locked(resource: Resource, locked: Lock) -> Resource:

@@ -25,6 +25,12 @@ _APT = (
     "-o Dpkg::Options::=--force-confold"
 )
 
+BUNDLE = "/var/lib/pgha-build/bundle"
+_BUNDLED = (
+    f"-o Dir::Etc::sourcelist={BUNDLE}/sources.list -o Dir::Etc::sourceparts=- "
+    f"-o Dir::State::lists={BUNDLE}/lists -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "
+    "-o APT::Sandbox::User=root"
+)
 _SAME_FILES = """\
 differs() {{
   for f in {files}; do
@@ -54,13 +60,15 @@ class Package(Resource):
     """An installed package; `version` pins it to that one, or to those that begin so (`17.5*`).
 
     `sha256` of the .deb must then be what the sources' lists say, before anything is installed; apt
-    holds the file that it fetches against those lists.
+    holds the file that it fetches against those lists. `bundled`: from the packages that were
+    carried to the host (`builder.bundle`), and from nowhere else.
     """
 
     kind: ClassVar[str] = "package"
 
     version: str | None = None
     sha256: str = ""
+    bundled: bool = False
 
     def attributes(self) -> Mapping[str, object]:
         return {"version": self.version or "any"}
@@ -127,9 +135,12 @@ class Package(Resource):
 def _install(packages: Sequence[Package]) -> Sequence[Step]:
     """Install from the lists at hand; only where those are too old, fetch new ones first."""
     requirements = quoted(package._requirement for package in packages)
-    install = f"{_APT} install --no-install-recommends --allow-downgrades {requirements}"
-    script = f"{install} || {{ apt-get -q update && {install}; }}"
-    if locked := [package for package in packages if package.sha256]:
+    apt, get = (f"{_APT} {_BUNDLED}", f"apt-get {_BUNDLED}") if packages[0].bundled else (_APT, "")
+    install = f"{apt} install --no-install-recommends --allow-downgrades {requirements}"
+    script = f"{install} || {{ {get or 'apt-get'} -q update && {install}; }}"
+    if get:
+        script = f"{get} -q update >/dev/null && {install}"
+    elif locked := [package for package in packages if package.sha256]:
         files = quoted(f"{p.name}={p.version} {p.sha256}" for p in locked)
         script = f"{_SAME_FILES.format(files=files)}\n{script}"
     return (Shell(script=script, timeout_seconds=1800),)

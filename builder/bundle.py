@@ -1,0 +1,217 @@
+"""Packages for hosts that reach no repository: collected where there is one, and carried over.
+
+The file is a tar archive of `manifest.json` and one tar archive per operating system, with every
+package that the cluster needs there and all that those need, from an empty system on; so it does
+not matter what a host has already. Checksums of all are in the manifest, and are compared before
+anything is changed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from builder.engine.script import in_place
+from builder.errors import PghaError
+from builder.resources.base import quoted
+from builder.resources.package import BUNDLE
+from builder.transport.base import Connection
+
+VERSION = 1
+_MANIFEST = "manifest.json"
+_CHUNK = 6 * 1024 * 1024  # bytes, per script: some of it in memory here and there
+_COLLECT_SECONDS = 1800
+_SECONDS = 300
+
+SYSTEM = '. /etc/os-release; echo "$ID-$VERSION_ID-$(dpkg --print-architecture)"'
+
+_COLLECT = """\
+set -e
+d=/var/tmp/pgha-bundle
+rm -rf "$d"; mkdir -p -m 700 "$d/archives/partial"; cd "$d"
+: >status
+apt-get -q update >&2
+apt-get -q -y -o Dir::State::status="$d/status" -o Dir::Cache::archives="$d/archives" \
+-o APT::Sandbox::User=root --no-install-recommends --download-only install {packages} >&2
+cd archives
+rm -rf partial lock
+for f in *.deb; do
+  dpkg-deb -f "$f"
+  s=$(sha256sum "$f")
+  printf 'Filename: ./%s\\nSize: %s\\nSHA256: %s\\n\\n' "$f" "$(stat -c %s "$f")" "${{s%% *}}"
+done >Packages
+tar cf "$d/all.tar" Packages *.deb
+rm -rf "$d/archives"
+s=$(sha256sum "$d/all.tar")
+echo "collected ${{s%% *}} $(stat -c %s "$d/all.tar")"
+"""
+
+# After `b`, the folder, and `sha256`.
+_UNPACK = """\
+set -e
+s=$(sha256sum $b/new.tar)
+[ "${s%% *}" = $sha256 ] || { echo "what arrived is not what was sent" >&2; exit 1; }
+cd $b; rm -rf packages lists sources.list; mkdir -p packages lists/partial
+tar xf new.tar -C packages
+rm -f new.tar
+echo "deb [trusted=yes] file:$b/packages ./" >sources.list
+echo $sha256 >sha256
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """The packages of one operating system: where in the bundle, and what they must be."""
+
+    member: str
+    sha256: str
+    size: int
+    packages: tuple[str, ...]
+
+
+class Bundle:
+    """A bundle's file, opened: its systems by name (`debian-13-amd64`)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with tarfile.open(path) as archive:
+                document = json.load(_member(archive, _MANIFEST))
+                if document["version"] != VERSION:
+                    raise ValueError(f"version {document['version']}")
+                self.systems = {n: System(**_checked(s)) for n, s in document["systems"].items()}
+                for system in self.systems.values():
+                    with _member(archive, system.member) as stream:
+                        _same(stream, system)
+        except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+            raise PghaError(
+                f"{path} is no bundle that could be used: {error}",
+                do="Make one with pgha-build bundle, and copy it whole.",
+            ) from None
+
+    def chunks(self, system: System) -> Iterable[bytes]:
+        with tarfile.open(self.path) as archive, _member(archive, system.member) as stream:
+            while chunk := stream.read(_CHUNK):
+                yield chunk
+
+
+def _checked(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**record, "packages": tuple(record["packages"])}
+
+
+def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    found = archive.extractfile(name)
+    if found is None:
+        raise ValueError(f"{name} is no file in it")
+    return found
+
+
+def _same(stream: IO[bytes], system: System) -> None:
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+    if digest.hexdigest() != system.sha256:
+        raise ValueError(f"{system.member} is damaged")
+
+
+# ── collecting ──────────────────────────────────────────────────────────────────────────────────
+def system_of(connection: Connection) -> str:
+    return connection.run(in_place("", SYSTEM), timeout_seconds=30).stdout.strip()
+
+
+def collect(connection: Connection, packages: Sequence[str], into: IO[bytes]) -> tuple[str, int]:
+    """Have a host that reaches its sources fetch `packages` with all that they need.
+
+    Returns the checksum and the size of the archive that was written `into`.
+    """
+    script = _COLLECT.format(packages=quoted(packages))
+    said = connection.run(in_place(connection.host, script), timeout_seconds=_COLLECT_SECONDS)
+    last = said.stdout.splitlines()[-1:] or [""]
+    word, *rest = last[0].split()
+    if said.status or word != "collected":
+        raise PghaError(
+            f"{connection.host} could not fetch all packages: {said.stderr.strip()[-400:]}",
+            why="A bundle is collected by a host that reaches its repositories.",
+            do="pgha-build check says what apt does not know.",
+        )
+    sha256, size = rest[0], int(rest[1])
+    digest = hashlib.sha256()
+    for number in range(-(-size // _CHUNK)):
+        part = f"dd if=/var/tmp/pgha-bundle/all.tar bs={_CHUNK} skip={number} count=1 2>/dev/null"
+        text = connection.run(in_place("", f"{part} | base64 -w0"), timeout_seconds=_SECONDS).stdout
+        chunk = base64.b64decode(text)
+        digest.update(chunk)
+        into.write(chunk)
+    connection.run(in_place("", "rm -rf /var/tmp/pgha-bundle"), timeout_seconds=_SECONDS)
+    if digest.hexdigest() != sha256:
+        raise PghaError(f"{connection.host}: what arrived is not what was collected")
+    return sha256, size
+
+
+def write(path: Path, systems: Mapping[str, tuple[System, Path]]) -> None:
+    """Put the archives of all systems into one file; all or nothing."""
+    new = path.with_name(f".{path.name}.new")
+    document = {
+        "version": VERSION,
+        "systems": {
+            name: {
+                "member": system.member,
+                "sha256": system.sha256,
+                "size": system.size,
+                "packages": list(system.packages),
+            }
+            for name, (system, _) in systems.items()
+        },
+    }
+    head = json.dumps(document, indent=1).encode()
+    with tarfile.open(new, "w") as archive:
+        info = tarfile.TarInfo(_MANIFEST)
+        info.size = len(head)
+        archive.addfile(info, io.BytesIO(head))
+        for system, file in systems.values():
+            archive.add(file, arcname=system.member)
+    new.replace(path)
+
+
+# ── carrying over ───────────────────────────────────────────────────────────────────────────────
+def bring(
+    connection: Connection, bundle: Bundle, needed: Sequence[str], tell: Callable[[str], None]
+) -> None:
+    """Put a host's packages on it, unless they are there. Raises PghaError before any change."""
+    name = system_of(connection)
+    system = bundle.systems.get(name)
+    if system is None:
+        known = ", ".join(bundle.systems)
+        raise PghaError(
+            f"{connection.host} runs {name}, and {bundle.path} holds packages for {known}",
+            do="Make a bundle with a host of that system.",
+        )
+    if missing := sorted(set(needed) - set(system.packages)):
+        raise PghaError(
+            f"{bundle.path} lacks {', '.join(missing)}, which {connection.host} needs",
+            do="cluster.yml has changed since: make the bundle anew.",
+        )
+    there = f"cat {BUNDLE}/sha256 2>/dev/null || :"
+    if connection.run(in_place("", there), timeout_seconds=30).stdout.strip() == system.sha256:
+        return
+    _run(connection, f"mkdir -p -m 755 {BUNDLE} && : >{BUNDLE}/new.tar")
+    sent = 0
+    for chunk in bundle.chunks(system):
+        text = base64.b64encode(chunk).decode()
+        _run(connection, f"base64 -d >>{BUNDLE}/new.tar <<'PGHA_CHUNK'\n{text}\nPGHA_CHUNK")
+        sent += len(chunk)
+        tell(f"packages, {100 * sent // system.size} %")
+    _run(connection, f"b={BUNDLE} sha256={system.sha256}\n{_UNPACK}")
+
+
+def _run(connection: Connection, script: str) -> None:
+    said = connection.run(in_place(connection.host, script), timeout_seconds=_SECONDS)
+    if said.status:
+        raise PghaError(f"{connection.host}: {said.stderr.strip() or said.stdout.strip()}")
