@@ -58,6 +58,7 @@ class Runner:
     after_script: Callable[[str], None]
     tell_clients: Callable[[Workspace], None]
     tell: Callable[[Sequence[str]], None]
+    previewed: bool = False
     did: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -108,6 +109,7 @@ class Runner:
             case Preview():
                 looks = self.workspace.look(self.connections)
                 self.show(self.workspace.plan(self.connections, looks))
+                self.previewed = True
 
     def _on(self, request: On) -> None:
         connection = self._connection(request.host)
@@ -156,7 +158,8 @@ class Runner:
         looks = workspace.look(self.connections)
         workspace.keep_secrets()
         plan = workspace.plan(self.connections, looks, request.only)
-        self.show(plan)
+        if not self.previewed:  # else a person has seen the whole of it
+            self.show(plan)
         if plan.unreachable:
             raise OperationError(
                 f"cannot be reached: {', '.join(plan.unreachable)}",
