@@ -124,6 +124,7 @@ class _Stdio(stdio_rpc.GRPCStdioServicer):  # type: ignore[misc]
 def serve() -> None:
     """Until Terraform says Shutdown, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
     shutdown = _Controller()
     server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=10),
@@ -140,7 +141,6 @@ def serve() -> None:
         shown = base64.b64encode(certificate).decode().rstrip("=")
         head = (CORE_PROTOCOL, PLUGIN_PROTOCOL, "unix", socket, "grpc", shown)
         print("|".join(map(str, head)), flush=True)
-        parent = os.getppid()
         while not shutdown.over.wait(1.0):
             if os.getppid() != parent:
                 break  # Terraform is gone without a word

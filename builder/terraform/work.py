@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,11 @@ from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
 
 SPEC_FILE = "cluster.yml"
+
+
+def tell(host: str, text: str) -> None:
+    """Progress, for TF_LOG: Terraform reads a plugin's stderr, and the level in its lines."""
+    print(f"[INFO] {f'{host}: ' if host else ''}{text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, kw_only=True)

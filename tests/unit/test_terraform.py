@@ -18,12 +18,13 @@ from builder.cli.terraform import install
 from builder.engine.execute import Apply
 from builder.errors import PghaError
 from builder.resources.base import Absent, Present, Unknown
-from builder.terraform import provider as providers
+from builder.terraform.cluster import ClusterResource
 from builder.terraform.inside import RoleResource
-from builder.terraform.provider import ClusterResource, PghaProvider, StatusSource
+from builder.terraform.provider import PghaProvider
 from builder.terraform.serve import Servicer, guarded
+from builder.terraform.status import StatusSource
 from builder.terraform.text import Unclear, spec_text
-from builder.terraform.work import Cluster, Done, Seen
+from builder.terraform.work import Cluster, Done, Seen, tell
 
 SPEC = """
 name: orders
@@ -385,6 +386,6 @@ def test_the_mirror_has_the_same_bytes_for_everybody(tmp_path: Path) -> None:
 
 
 def test_progress_goes_where_terraform_reads_logs(capsys: Any) -> None:
-    providers.tell("pg1", "unit:patroni.service")
+    tell("pg1", "unit:patroni.service")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "[INFO] pg1: unit:patroni.service\n")
