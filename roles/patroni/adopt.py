@@ -124,7 +124,7 @@ def adopt(target: Target) -> Course:
     yield Confirm(
         question=f"Take over the cluster on {', '.join(hosts)}? {leader} stays the leader and no "
         "row is touched. Connections through the balancers end, and new ones wait until Patroni "
-        "runs under the new etcd: about a minute."
+        "runs under the new etcd: less than a minute."
     )
     packages = [f"{h}/package:{p}" for h, names in target.packages.items() for p in names]
     yield Converge(why="packages that are missing, while all still runs", only=packages)
