@@ -18,7 +18,8 @@ class NftablesTable(Resource):
     """Table `inet NAME`, loaded from `path`, which replaces the whole table in one transaction.
 
     The kernel prints a table in words of its own, so what it printed right after loading is
-    digested and kept: a later listing that digests to something else was changed by hand.
+    digested and kept: a later listing that digests to something else was changed by hand. It is
+    listed in numbers, for names (vrrp) depend on whether /etc/protocols is there yet.
     """
 
     kind: ClassVar[str] = "nftables"
@@ -31,7 +32,7 @@ class NftablesTable(Resource):
 
     @property
     def _listing(self) -> str:
-        return f"nft -s list table inet {quoted([self.name])}"
+        return f"nft -ns list table inet {quoted([self.name])}"
 
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:

@@ -22,14 +22,15 @@ def client_address(spec: ClusterSpec, host: Host) -> str:
 
 def openings(spec: ClusterSpec, host: Host) -> Iterable[Opening]:
     section = spec.sections["haproxy"]
-    allowed = tuple(section["clients"]) or None
+    balancers = tuple(h.address for h in spec.with_role(NAME))  # who see whether all is well
+    allowed = (*section["clients"], *balancers) if section["clients"] else None
     for name, what in (("primary_port", "writes"), ("replica_port", "reads")):
         yield Opening(
             port=section[name], peers=allowed, what=what, address=client_address(spec, host)
         )
     yield Opening(
         port=section["status_port"],
-        peers=(*(h.address for h in spec.with_role(NAME)), *section["monitoring"]),
+        peers=(*balancers, *section["monitoring"]),
         what="HAProxy's state and metrics",
         address=host.address,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builder.role import Role
-from roles.keepalived.desired import resources
+from roles.keepalived.desired import cluster_resources, resources
 from roles.keepalived.settings import NAME, SECTION, openings, promises
 from roles.keepalived.status import STATUS, holds
 
@@ -13,6 +13,7 @@ ROLE = Role(
     sections={"keepalived": SECTION},
     services=("keepalived",),
     resources=resources,
+    cluster_resources=cluster_resources,
     openings=openings,
     promises=promises,
     status=STATUS,

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 from builder.resources.base import Resource
 from builder.resources.directory import Directory
+from builder.resources.gate import Gate
 from builder.resources.unit import Unit
 from builder.resources.user import User
-from builder.role import Context
+from builder.role import Context, Secrets
+from builder.spec.model import ClusterSpec
 from roles._failover import timings
 from roles.haproxy.desired import holds_address
 from roles.keepalived.settings import NAME, peers
@@ -71,6 +73,23 @@ def resources(ctx: Context) -> Iterable[Resource]:
         group="balancer",
         last=holds_address(ctx.spec),
     )
+
+
+def cluster_resources(spec: ClusterSpec, _: Secrets) -> Iterable[Resource]:
+    """An apply ends when the virtual IP answers, not while it moves to another balancer."""
+    hosts = tuple(host.name for host in spec.with_role(NAME))
+    address = spec.sections[NAME]["virtual_ip"]
+    if hosts and address:
+        target = f"{address.split('/')[0]}/{spec.sections['haproxy']['primary_port']}"
+        yield Gate(
+            hosts=hosts,
+            name=NAME,
+            what="the virtual IP answers",
+            condition=f"timeout 2 bash -c ': </dev/tcp/{target}' 2>&1",
+            needs=tuple(f"{host}/unit:{UNIT}" for host in hosts),
+            units=("keepalived", "haproxy"),
+            timeout_seconds=60,
+        )
 
 
 def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:

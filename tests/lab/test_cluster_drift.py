@@ -197,6 +197,15 @@ def test_what_is_not_managed_is_told_and_left_alone(seven: Any) -> None:
     seven.on(leader, f"{CTL} edit-config --force -p log_min_duration_statement=null")
 
 
+def test_a_table_reads_the_same_whatever_names_protocols_have(seven: Any) -> None:
+    """Many hosts get nftables before netbase, which brings the names."""
+    seven.on("lb1", "cd /etc; touch protocols; mv protocols kept; echo 'other 112' >protocols")
+    try:
+        seven.in_sync()
+    finally:
+        seven.on("lb1", "mv /etc/kept /etc/protocols")
+
+
 def test_several_changes_on_several_hosts_are_repaired_at_once(seven: Any) -> None:
     seven.on("etcd1", "rm /etc/apt/apt.conf.d/60pgha-build")
     seven.on("pg1", "nft flush ruleset")
