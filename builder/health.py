@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from builder.disk import full
 from builder.spec.model import ClusterSpec
 
 
@@ -23,6 +24,8 @@ def _etcd(etcd: Mapping[str, Any] | None) -> Iterator[str]:
     for name, member in (etcd or {"members": {}})["members"].items():
         if not member["healthy"]:
             yield f"{name}: etcd is not healthy"
+        if full(member["disk"]):
+            yield f"{name}: etcd's disk is full"
 
 
 def _patroni(spec: ClusterSpec, patroni: Mapping[str, Any] | None) -> Iterator[str]:
@@ -38,6 +41,8 @@ def _patroni(spec: ClusterSpec, patroni: Mapping[str, Any] | None) -> Iterator[s
         wanted = "running" if name == patroni["leader"] else "streaming"
         if member["state"] != wanted or not member["answers"]:
             yield f"{name}: PostgreSQL is {member['state'] or 'silent'}, not {wanted}"
+        if full(member["disk"]):
+            yield f"{name}: PostgreSQL's disk is full"
     if len({member["timeline"] for member in members.values()}) > 1:
         yield "the members are on several timelines"
     if spec.sections["failover"]["synchronous"] and len(members) > 1:

@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from builder.drill.history import Attempt, Kind, Outcome
@@ -26,11 +27,12 @@ STATEMENT_SECONDS = 5.0
 NUMBERS = itertools.count(1)
 _CLIENTS = itertools.count(1)
 _BACK_OFF_SECONDS = 0.1
+_BRISK_SECONDS = 0.2  # a connection with TLS on a busy machine
+_PATIENCE_SECONDS = 30
 
 # What a careful application sets: bounded connecting, dead peers noticed, silence not endured.
 OPTIONS: Mapping[str, Any] = {
     "application_name": "pgha-drill",
-    "connect_timeout": 2,
     "tcp_user_timeout": 3000,
     "keepalives_idle": 2,
     "keepalives_interval": 1,
@@ -50,13 +52,27 @@ _NOTHING_DONE = ("25006", "57P03", "53300")  # read-only, starting up, too many 
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """How many clients of each kind, and how far apart the statements of one are."""
+    """How many clients of each kind, and how far apart the statements of one are.
+
+    `connect_seconds` is how long each waits for a connection.
+    """
 
     writers: int = 6
     fresh_writers: int = 2
     readers: int = 2
     interval_seconds: float = 0.04
     fresh_interval_seconds: float = 0.2
+    connect_seconds: int = 2
+
+    def bearable(self, took_seconds: float) -> Traffic:
+        """What a cluster can bear on which one connection took so long."""
+        times = max(1.0, took_seconds / _BRISK_SECONDS)
+        return replace(
+            self,
+            interval_seconds=self.interval_seconds * times,
+            fresh_interval_seconds=self.fresh_interval_seconds * times,
+            connect_seconds=max(self.connect_seconds, ceil(5 * took_seconds)),
+        )
 
 
 class Client(threading.Thread):
@@ -70,12 +86,14 @@ class Client(threading.Thread):
         *,
         interval: float,
         fresh: bool,
+        connect_seconds: int,
         allowed: Callable[[], bool],
         deadline: float,
     ) -> None:
         super().__init__(daemon=True)
         self.kind, self.fresh, self.client = kind, fresh, next(_CLIENTS)
         self._uri, self._tell, self._interval = uri, tell, interval
+        self._options = {**OPTIONS, "connect_timeout": connect_seconds}
         self._allowed, self._deadline = allowed, deadline
         self.stopping = threading.Event()
         self._connection: Connection[Any] | None = None
@@ -135,7 +153,7 @@ class Client(threading.Thread):
             if not self._allowed():
                 self.stopping.set()
                 return None
-            self._connection = psycopg.connect(self._uri, autocommit=True, **OPTIONS)
+            self._connection = psycopg.connect(self._uri, autocommit=True, **self._options)
         return self._connection
 
     def _disconnect(self) -> None:
@@ -163,6 +181,7 @@ def _refused(error: BaseException) -> bool:
 
 def _clients(traffic: Traffic, uris: Mapping[str, str], **common: Any) -> Iterator[Client]:
     pace, slow = traffic.interval_seconds, traffic.fresh_interval_seconds
+    common["connect_seconds"] = traffic.connect_seconds
     for _ in range(traffic.writers):
         yield Client(Kind.WRITE, uris["primary"], interval=pace, fresh=False, **common)
     for _ in range(traffic.fresh_writers):
@@ -196,10 +215,20 @@ def running(traffic: Traffic, uris: Mapping[str, str], **common: Any) -> Iterato
         ended.set()
 
 
+def connect_seconds(uri: str) -> float:
+    """How long one connection takes when nothing is wrong. Raises psycopg.Error."""
+    import psycopg
+
+    begin = time.monotonic()
+    psycopg.connect(uri, autocommit=True, connect_timeout=_PATIENCE_SECONDS, **OPTIONS).close()
+    return time.monotonic() - begin
+
+
 def read_back(uri: str) -> frozenset[int]:
     """All numbers in the table."""
     import psycopg
 
-    with psycopg.connect(uri, autocommit=True, **OPTIONS) as connection:
+    patient = {**OPTIONS, "connect_timeout": _PATIENCE_SECONDS}
+    with psycopg.connect(uri, autocommit=True, **patient) as connection:
         rows = connection.execute("SELECT number FROM pgha_drill.writes").fetchall()
     return frozenset(number for (number,) in rows)

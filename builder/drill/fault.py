@@ -15,6 +15,7 @@ SWITCHOVER = "switchover"
 BALANCER_LOST = "balancer lost"
 BALANCER_HUNG = "balancer hung"
 POSTGRESQL_HUNG = "PostgreSQL hung"
+DISK_LOST = "data disk full or hung"
 NO_PAUSE = 1.0  # seconds: what a busy machine itself may take
 ETCD_MEMBER = 2.0
 
@@ -56,3 +57,18 @@ def needs_etcd(scene: Scene) -> str:
 def needs_own_etcd(scene: Scene) -> str:
     shared = [h for h in scene.etcd if len(scene.spec.hosts[h].roles) > 1]
     return needs_etcd(scene) or (f"etcd shares {', '.join(shared)}" if shared else "")
+
+
+def needs_own_disk(scene: Scene) -> str:
+    """A full disk must not be that of the host's own system."""
+    shared = [h for h in (scene.leader, *scene.replicas) if not scene.data.get(h)]
+    return needs_replica(scene) or _shares(shared)
+
+
+def needs_own_etcd_disk(scene: Scene) -> str:
+    shared = [host for host in scene.etcd if not scene.etcd_data.get(host)]
+    return needs_etcd(scene) or _shares(shared)
+
+
+def _shares(hosts: Sequence[str]) -> str:
+    return f"data shares the system's file system on {', '.join(hosts)}" if hosts else ""

@@ -86,19 +86,24 @@ def _recorded(
     ground: Ground, fault: Fault, steps: Sequence[Step], *, reads: bool
 ) -> tuple[History, Sequence[str]]:
     recorder = Recorder()
+    traffic = _traffic(ground, reads=reads)
     limit = WARM_SECONDS + BEFORE_SECONDS + fault.hold_seconds + 2 * HEALTHY_SECONDS
     wanted = samples.scripts(ground.spec, ground.roles)
     with (
         samples.sampling(ground.provider.endpoints(), wanted, recorder.samples.append),
         clients.running(
-            ground.traffic if reads else replace(ground.traffic, readers=0),
+            traffic,
             ground.uris,
             tell=recorder.attempts.append,
             allowed=_allowed(ground.provider),
             deadline=time.monotonic() + limit,
         ),
     ):
-        _warm(recorder, {Kind.WRITE, Kind.READ} if reads else {Kind.WRITE})
+        _warm(
+            recorder,
+            {Kind.WRITE, Kind.READ} if reads else {Kind.WRITE},
+            seconds=max(WARM_SECONDS, 5 * traffic.connect_seconds),
+        )
         begin = time.monotonic()
         time.sleep(BEFORE_SECONDS)  # what it looks like when nothing is wrong
         _suffer(ground, fault, steps, recorder)
@@ -114,9 +119,28 @@ def _allowed(provider: Any) -> Callable[[], bool]:
     return path.exists if path else lambda: True
 
 
-def _warm(recorder: Recorder, wanted: Set[Kind]) -> None:
+def _traffic(ground: Ground, *, reads: bool) -> clients.Traffic:
+    """No more than the cluster can bear: an emulated one takes seconds for a connection."""
+    from psycopg import Error
+
+    try:
+        took = clients.connect_seconds(ground.uris["primary"])
+    except Error as error:
+        raise _unanswered({str(error).split("\n")[0]}) from error
+    traffic = ground.traffic if reads else replace(ground.traffic, readers=0)
+    return traffic.bearable(took)
+
+
+def _unanswered(said: Set[str]) -> PghaError:
+    return PghaError(
+        f"clients of the drill get no answer: {'; '.join(sorted(said))}",
+        do="See whether this machine may connect to the cluster: haproxy.clients.",
+    )
+
+
+def _warm(recorder: Recorder, wanted: Set[Kind], *, seconds: float) -> None:
     """Wait until every kind of client has had an answer, and who is primary is known."""
-    end = time.monotonic() + WARM_SECONDS
+    end = time.monotonic() + seconds
     while True:
         done = {a.kind for a in recorder.attempts if a.outcome is Outcome.ACK}
         watched = any("primary" in sample.words for sample in recorder.samples)
@@ -124,10 +148,7 @@ def _warm(recorder: Recorder, wanted: Set[Kind]) -> None:
             return
         if time.monotonic() > end:
             said = {a.said for a in recorder.attempts if a.said} or {"nobody says who is primary"}
-            raise PghaError(
-                f"clients of the drill get no answer: {'; '.join(sorted(said))}",
-                do="See whether this machine may connect to the cluster: haproxy.clients.",
-            )
+            raise _unanswered(said)
         time.sleep(0.1)  # until the next look
 
 

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from builder.disk import own
 from builder.spec.model import ClusterSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Who is who at the moment of the fault; names of hosts."""
+    """Who is who at the moment of the fault; names of hosts.
+
+    `data` and `etcd_data` say where the data of PostgreSQL and of etcd is mounted by itself.
+    """
 
     spec: ClusterSpec
     leader: str
@@ -20,6 +24,8 @@ class Scene:
     balancers: tuple[str, ...]
     etcd_leader: str
     etcd: tuple[str, ...]
+    data: Mapping[str, str]
+    etcd_data: Mapping[str, str]
 
     def address(self, host: str) -> str:
         return self.spec.hosts[host].address
@@ -38,4 +44,6 @@ def scene(spec: ClusterSpec, status: Mapping[str, Any]) -> Scene:
         balancers=balancers,
         etcd_leader=next((name for name, m in etcd["members"].items() if m["leader"]), ""),
         etcd=tuple(etcd["members"]),
+        data={name: own(member["disk"]) for name, member in patroni["members"].items()},
+        etcd_data={name: own(member["disk"]) for name, member in etcd["members"].items()},
     )

@@ -109,6 +109,51 @@ def stop_unit(host: str, unit: str) -> Script:
     )
 
 
+# ── disks ───────────────────────────────────────────────────────────────────────────────────────
+WORK = "pgha-drill-disk"  # a unit that keeps at it
+
+
+def fill(host: str, mounted: str) -> Script:
+    """To the last byte, and again whenever something is given back."""
+    file = f"{mounted}/.{WORK}"
+    write = f"dd if=/dev/zero of={file} oflag=append conv=notrunc status=none 2>/dev/null"
+    once = f"{write} bs=1M || {write} bs=512 || true"
+    most = f"fallocate -l $(df -B1 --output=avail {mounted} | tail -n 1) {file} || true"
+    return Script(
+        host=host,
+        do=f"{most}\n{once}\n{_kept_up(f'while sleep 0.1; do {once}; done')}",
+        undo=f"systemctl stop {WORK} 2>/dev/null || true\nrm -f {file}",
+        seconds=120,
+    )
+
+
+def hang(host: str, mounted: str) -> Script:
+    """Nothing that is written comes back: a disk, or the way to it, that does not answer."""
+    return Script(
+        host=host,
+        do=f"true\nfsfreeze --freeze {mounted}",
+        undo=f"fsfreeze --unfreeze {mounted} 2>/dev/null || true",
+    )
+
+
+def slow(host: str, mounted: str) -> Script:
+    """Whatever is written waits for up to half a second."""
+    thaw = f"fsfreeze --unfreeze {mounted}"
+    loop = f"while fsfreeze --freeze {mounted}; do sleep 0.5; {thaw}; sleep 0.05; done"
+    return Script(
+        host=host,
+        do=f"true\n{_kept_up(loop)}",
+        undo=f"systemctl stop {WORK} 2>/dev/null || true\n{thaw} 2>/dev/null || true",
+    )
+
+
+def _kept_up(loop: str) -> str:
+    return (
+        f"systemd-run --quiet --collect --unit={WORK} -p RuntimeMaxSec={LAST_RESORT_SECONDS} "
+        f"sh -c {quoted([loop])}"
+    )
+
+
 # ── links ───────────────────────────────────────────────────────────────────────────────────────
 TABLE = "inet pgha_drill"
 

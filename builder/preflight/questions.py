@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from builder.machines.data import data
 from builder.resources.base import quoted
 from builder.spec.model import ClusterSpec, Host
 
@@ -95,12 +96,6 @@ def thorough(spec: ClusterSpec, host: Host, packages: Sequence[str]) -> str:
             words = quoted((_VRRP, host.address, str(LISTEN_SECONDS)))
             parts.append(f"python3 -c {words} 2>/dev/null")
     return "\n".join(parts)
-
-
-def data(host: Host) -> Sequence[str]:
-    """Where a host keeps what must not get lost."""
-    paths = {"etcd": "/var/lib/etcd", "patroni": "/var/lib/postgresql"}
-    return [paths[role] for role in host.roles if role in paths]
 
 
 def virtual_ip(spec: ClusterSpec) -> str:

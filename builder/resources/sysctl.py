@@ -40,7 +40,7 @@ class Sysctl(Resource):
         lines = output.splitlines()
         if "looked" not in lines:
             return {}
-        values = dict(line.split(":", 1) for line in lines if line.startswith("/"))
+        values = {path: value for path, _, value in (line.partition(":") for line in lines)}
         writable = {line[len("writable ") :] for line in lines if line.startswith("writable ")}
         return {
             sysctl.name: sysctl._observed(values.get(sysctl._path, ""), sysctl._path in writable)

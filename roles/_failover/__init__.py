@@ -46,6 +46,7 @@ class Timings:
     hung_interval: int = 1
     hung_timeout: int = 3
     hung_fall: int = 3
+    disk_silent: int = 10
 
     @property
     def balancer_notices(self) -> float:
@@ -67,6 +68,11 @@ class Timings:
         """Until the watch ends it; from then on it has crashed."""
         noticed = self.hung_fall * (self.hung_interval + self.hung_timeout)
         return noticed + self.postgresql_crashed
+
+    @property
+    def disk_lost(self) -> float:
+        """Until the watch gives the disk up and asks who could lead; then as after a crash."""
+        return self.disk_silent + _PROMOTION_SECONDS + self.postgresql_crashed
 
     @property
     def replica_lost(self) -> float:
@@ -95,7 +101,9 @@ class Timings:
 
 PRESETS: Mapping[str, Timings] = {
     "lan": Timings(ttl=20, loop_wait=5, retry_timeout=5),
-    "standard": Timings(ttl=30, loop_wait=5, retry_timeout=10, wal_sender_timeout=10),
+    "standard": Timings(
+        ttl=30, loop_wait=5, retry_timeout=10, wal_sender_timeout=10, disk_silent=20
+    ),
     "wan": Timings(
         ttl=60,
         loop_wait=10,
@@ -106,6 +114,7 @@ PRESETS: Mapping[str, Timings] = {
         check_interval=2.0,
         check_fast=1.0,
         check_down=1.0,
+        disk_silent=20,
     ),
     "slow": Timings(
         ttl=60,
@@ -121,6 +130,7 @@ PRESETS: Mapping[str, Timings] = {
         script_interval=3,
         script_timeout=3,
         hung_timeout=10,
+        disk_silent=30,
     ),
 }
 
@@ -141,6 +151,7 @@ def promises(spec: ClusterSpec) -> Iterable[Promise]:
     yield Promise(fault="switchover", seconds=times.switchover)
     if len(spec.with_role("patroni")) > 1:
         yield Promise(fault="replica lost", seconds=times.replica_lost)
+        yield Promise(fault="data disk full or hung", seconds=times.disk_lost)
 
 
 def _check(spec: ClusterSpec) -> Iterable[Problem]:

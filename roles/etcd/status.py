@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from builder.disk import asks, row, said
 from builder.role import StatusProbe
 from builder.spec.model import ClusterSpec, Host
 from roles.etcd.client import etcdctl
-from roles.etcd.settings import members
+from roles.etcd.settings import DATA, members
 
 
 def _script(spec: ClusterSpec, host: Host) -> str:
@@ -18,7 +19,8 @@ def _script(spec: ClusterSpec, host: Host) -> str:
     return (
         "export ETCDCTL_API=3\n"
         f"{base} endpoint status -w json --command-timeout=3s 2>/dev/null; echo\n"
-        f"{base} endpoint health --command-timeout=3s 2>&1"
+        f"{base} endpoint health --command-timeout=3s 2>&1\n"
+        f"{asks(DATA)}"
     )
 
 
@@ -33,13 +35,15 @@ def _member(answer: str) -> Mapping[str, Any]:
     try:
         status = json.loads(first)[0]["Status"]
     except (ValueError, LookupError, TypeError):
-        return {"healthy": False, "leader": False, "version": None, "size_bytes": None}
+        unknown = {"healthy": False, "leader": False, "version": None, "size_bytes": None}
+        return {**unknown, "disk": said(answer)}
     return {
         "healthy": "is healthy" in health,
         # left out of the JSON while there is none
         "leader": status.get("leader") == status["header"]["member_id"],
         "version": status["version"],
         "size_bytes": status["dbSize"],
+        "disk": said(answer),
     }
 
 
@@ -50,7 +54,8 @@ def _rows(summary: Mapping[str, Any]) -> Sequence[str]:
     for name, member in members.items():
         state = "healthy" if member["healthy"] else "NOT HEALTHY"
         role = "leader" if member["leader"] else ""
-        yield_rows.append(f"{name:<12} {state:<12} {role:<8} {member['version'] or ''}".rstrip())
+        parts = f"{name:<12} {state:<12} {role:<8} {member['version'] or '':<8}"
+        yield_rows.append(f"{parts} {row(member['disk'])}".rstrip())
     return yield_rows
 
 

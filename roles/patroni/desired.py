@@ -18,7 +18,6 @@ from roles.etcd.settings import CLIENT_CA, endpoints
 from roles.patroni.ask import complete, gives_lead_away, turn
 from roles.patroni.data import DataDirectory
 from roles.patroni.dynamic import dynamic_config
-from roles.patroni.hung import watch
 from roles.patroni.settings import (
     CA,
     CLIENTS,
@@ -33,6 +32,7 @@ from roles.patroni.settings import (
     members,
 )
 from roles.patroni.watchdog import watchdog
+from roles.patroni.watches import watches
 
 UNIT = "patroni.service"
 SECRETS = {
@@ -78,7 +78,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         + f"export PATRONICTL_CONFIG_FILE={CONFIG}/config.yml\n".encode(),
     )
     dog = list(watchdog(ctx, needs))
-    yield from (*tls, config, unit, ctl, *dog, *watch(ctx, needs))
+    yield from (*tls, config, unit, ctl, *dog, *watches(ctx, needs))
     yield Unit(
         hosts=here,
         name=UNIT,

@@ -6,16 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from builder.disk import asks, row, said
 from builder.role import StatusProbe
 from builder.spec.model import ClusterSpec, Host
-from roles.patroni.settings import TLS, members
+from roles.patroni.settings import TLS, data_directory, members
 
 
 def _script(spec: ClusterSpec, host: Host) -> str:
     port = spec.sections["patroni"]["rest_port"]
     url = f"https://{host.address}:{port}"
     curl = f"curl -sS -m 4 --cacert {TLS}/ca.crt"
-    return f"{curl} {url}/cluster; echo; {curl} {url}/patroni; echo"
+    return f"{curl} {url}/cluster; echo; {curl} {url}/patroni; echo; {asks(data_directory(spec))}"
 
 
 def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, Any]:
@@ -29,7 +30,10 @@ def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, An
         "leader": leader,
         "paused": bool(cluster.get("pause")),
         "members": {
-            host.name: _member(listed.get(host.name, {}), own.get(host.name, {}))
+            host.name: {
+                **_member(listed.get(host.name, {}), own.get(host.name, {})),
+                "disk": said(answers.get(host.name, "")),
+            }
             for host in members(spec)
         },
     }
@@ -67,7 +71,7 @@ def _rows(summary: Mapping[str, Any]) -> Sequence[str]:
 
 def _row(name: str, member: Mapping[str, Any]) -> str:
     if not member["answers"]:
-        return f"{name:<12} DOES NOT ANSWER"
+        return f"{name:<12} DOES NOT ANSWER  {row(member['disk'])}".rstrip()
     lag = "" if member["lag_bytes"] is None else f"lag {member['lag_bytes']} B"
     pending = "restart pending" if member["pending_restart"] else ""
     parts = (
@@ -78,6 +82,7 @@ def _row(name: str, member: Mapping[str, Any]) -> str:
         f"PostgreSQL {member['postgresql'] or '?'}",
         lag,
         pending,
+        row(member["disk"]),
     )
     return "  ".join(part for part in parts if part)
 

@@ -33,12 +33,21 @@ class Lab:
     def thaw(self, host: str) -> None: ...
 
 
+def disk(mounted: str, free_percent: float = 90.0) -> dict[str, Any]:
+    return {"mounted": mounted, "free_bytes": 1 << 30, "free_percent": free_percent}
+
+
 def status(spec: ClusterSpec) -> dict[str, Any]:
     """What `pgha-build status --json` says of seven whole hosts."""
     members = {"pg1": ("leader", "running"), "pg2": ("sync_standby", "streaming")}
     return {
         "unreachable": {},
-        "etcd": {"members": {f"etcd{n}": {"healthy": True, "leader": n == 2} for n in (1, 2, 3)}},
+        "etcd": {
+            "members": {
+                f"etcd{n}": {"healthy": True, "leader": n == 2, "disk": disk("/var/lib/etcd")}
+                for n in (1, 2, 3)
+            }
+        },
         "haproxy": {
             "balancers": {
                 name: {"answers": True, "primary": ["pg1"], "replica": ["pg2"]}
@@ -50,7 +59,13 @@ def status(spec: ClusterSpec) -> dict[str, Any]:
             "leader": "pg1",
             "paused": False,
             "members": {
-                name: {"answers": True, "role": role, "state": state, "timeline": 1}
+                name: {
+                    "answers": True,
+                    "role": role,
+                    "state": state,
+                    "timeline": 1,
+                    "disk": disk("/var/lib/postgresql"),
+                }
                 for name, (role, state) in members.items()
             },
         },
@@ -117,9 +132,19 @@ def test_a_host_that_stops_something_undoes_it(who: Scene) -> None:
     for fault in FAULTS.values():
         for step in fault.steps(who):
             if isinstance(step, Script) and any(
-                w in step.do for w in (" -STOP", "-s STOP", "nft -f")
+                w in step.do for w in (" -STOP", "-s STOP", "nft -f", "fsfreeze", "dd if")
             ):
                 assert step.undo, fault.name
+
+
+def test_a_disk_that_is_the_systems_own_is_not_filled(spec: ClusterSpec) -> None:
+    shared = status(spec)
+    for section in ("patroni", "etcd"):
+        for member in shared[section]["members"].values():
+            member["disk"] = disk("/")
+    who = scene(spec, shared)
+    for name in ("leader-disk-full", "leader-disk-hangs", "etcd-disk-slow"):
+        assert "shares the system's file system" in obstacle(FAULTS[name], who, Lab())
 
 
 def test_what_is_cut_off_can_still_be_reached_over_ssh(who: Scene) -> None:
@@ -142,7 +167,8 @@ def test_a_whole_cluster_has_no_ailment(spec: ClusterSpec) -> None:
         ("keepalived", {"holders": []}, "nobody"),
         ("keepalived", {"holders": ["lb1", "lb2"]}, "lb1, lb2"),
         ("keepalived", {"running": ["lb1"]}, "lb2"),
-        ("etcd", {"members": {"etcd1": {"healthy": False}}}, "etcd1"),
+        ("etcd", {"members": {"etcd1": {"healthy": False, "disk": None}}}, "etcd1"),
+        ("etcd", {"members": {"etcd1": {"healthy": True, "disk": disk("/", 0.4)}}}, "disk is full"),
     ],
 )
 def test_each_ailment_is_named(
@@ -234,7 +260,7 @@ def test_on_a_single_host_a_drill_is_possible_or_says_why_not(fault: Fault, worl
     (name,) = spec.hosts
     found = status(spec)
     found["patroni"] |= {"leader": name, "members": {name: found["patroni"]["members"]["pg1"]}}
-    found["etcd"]["members"] = {name: {"healthy": True, "leader": True}}
+    found["etcd"]["members"] = {name: {"healthy": True, "leader": True, "disk": None}}
     found["haproxy"]["balancers"] = {name: {"answers": True, "primary": [name], "replica": []}}
     found["keepalived"] = {"holders": [name], "running": [name], "hosts": [name]}
     assert ailments(spec, found) == []

@@ -79,8 +79,8 @@ def test_everything_that_is_missing_is_said_at_once_with_the_packages_that_bring
     assert "not root" in text
     assert "no systemd-nspawn, no mmdebstrap, no nft" in text
     assert "overlay" in text
-    packages = "apt-get install debian-archive-keyring mmdebstrap mount nftables systemd-container"
-    assert f"{packages} util-linux." in text
+    packages = "apt-get install debian-archive-keyring e2fsprogs mmdebstrap mount nftables"
+    assert f"{packages} systemd-container util-linux." in text
     assert "iproute2" not in text
 
 

@@ -1,8 +1,10 @@
 """One host of a lab: an nspawn container with a cgroup, an overlay and a bridge port of its own.
 
-The overlay is mounted in a mount namespace that only the container's supervisor has, so the mount
-ends with the process and cannot be left behind. The supervisor enters its cgroup before it does
-anything else; a process in the cgroup is what "the host runs" means.
+The overlay, and disks for what the roles keep, are mounted in a mount namespace that only the
+container's supervisor has, so the mounts end with the process and cannot be left behind. The disks
+know no barriers: what a host has written is there after its power was cut, if not after ours. The
+supervisor enters its cgroup before it does anything else; a process in the cgroup is what "the host
+runs" means.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from builder.machines.lab.layout import BRIDGE, Layout, Place
 
 STOP_SECONDS = 90
 BOOT_SECONDS = 60
+DISK_BYTES = 8 << 30
+LOOPS = Path("/dev/loop-control")  # where there is none, data shares the host's file system
 _POWEROFF = signal.SIGRTMIN + 4  # systemd(1), "SIGNALS"
 
 # Steps aside if the host runs. `setsid --fork` returns at once, when its child is in the cgroup.
@@ -42,6 +46,11 @@ sh -c "$SUPERVISE" supervise "$@"
 _SUPERVISE = """
 mount -t overlay lab -o "lowerdir=$LOWER,upperdir=$PLACE/upper,workdir=$PLACE/work" "$PLACE/root" ||
 exit 1
+for disk in "$PLACE"/disks/*.img; do
+  [ -e "$disk" ] || continue
+  point=$PLACE/root/$(basename "$disk" .img | tr - /)
+  mkdir -p "$point" && mount -o loop,noatime,nobarrier "$disk" "$point" || exit 1
+done
 boot=0
 while boot=$((boot + 1)); mkdir "$GROUP/$boot"; ip link delete "$PORT" 2>/dev/null
   sh -c 'echo $$ >"$GROUP/$0/cgroup.procs" && exec systemd-nspawn "$@"' $boot "$@"
@@ -89,10 +98,12 @@ class LabHost:
         record = self.place.directory / "rootfs"
         return record.exists() and record.stat().st_size > 0
 
-    def create(self, lower: Path, address: IPv4Address) -> None:
+    def create(self, lower: Path, address: IPv4Address, disks: Sequence[str]) -> None:
         """Make the host's directory; one that was made only half is made over."""
-        for name, mode in (("work", 0o700), ("root", 0o755), ("upper", 0o755)):
+        for name, mode in (("work", 0o700), ("root", 0o755), ("upper", 0o755), ("disks", 0o700)):
             (self.place.directory / name).mkdir(parents=True, exist_ok=True, mode=mode)
+        for mounted in disks if LOOPS.exists() else ():
+            _make_disk(self.place.disk(mounted))
         self._write(lasting_files(self.name, address, uuid.uuid4().hex))
         (self.place.upper / "etc/ssh").mkdir(exist_ok=True)
         ensure_key(self.place.upper / "etc/ssh/ssh_host_ed25519_key")
@@ -140,6 +151,7 @@ class LabHost:
         with contextlib.suppress(MachineError):  # the port may be gone with a dying host
             namespace = self.layout.namespace_path
             run(["ip", "link", "set", self.place.port, "down"], namespace=namespace)
+        self.thaw_disks()
         self.group.signal_first(signal.SIGKILL)
         self.thaw()
         if not self.group.empties(seconds=10):
@@ -154,6 +166,16 @@ class LabHost:
     def thaw(self) -> None:
         if self.group.path.exists():
             self.group.freeze(False)
+        self.thaw_disks()
+
+    def thaw_disks(self) -> None:
+        """A process that waits for a frozen file system cannot even be killed."""
+        init = self.group.init()
+        for image in self.place.disks.glob("*.img") if init is not None else ():
+            mounted = "/" + image.stem.replace("-", "/")
+            with contextlib.suppress(MachineError):  # it is not frozen, which is as good
+                where = ["nsenter", f"--target={init}", "--mount", "--root"]
+                run([*where, "fsfreeze", "--unfreeze", mounted])
 
     def exec(self, argv: Sequence[str]) -> int:
         """Run `argv` inside, on our own stdin, stdout and stderr; its exit status."""
@@ -232,6 +254,13 @@ class LabHost:
             why=f"Its console's last lines:\n{tail}" if tail else "",
             do=do or f"{self.place.log} holds its whole console.",
         )
+
+
+def _make_disk(image: Path) -> None:
+    """An empty file system that takes no space before it is written to."""
+    with image.open("wb") as file:
+        file.truncate(DISK_BYTES)
+    run(["mkfs.ext4", "-q", "-F", "-m", "0", str(image)])
 
 
 def _ssh_banner(address: str) -> bool:

@@ -7,7 +7,7 @@ carry a digest; what a person meets (namespace, cgroup, directory) carries the l
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import MachineError
+from builder.machines.data import data
 from builder.spec.model import ClusterSpec
 
 STATE = Path("/var/lib/pgha-build/lab")
@@ -44,6 +45,14 @@ class Place:
         """What differs from the shared root file system; writable while the host is off."""
         return self.directory / "upper"
 
+    def disk(self, mounted: str) -> Path:
+        """The image of the file system that is mounted there."""
+        return self.disks / f"{mounted.strip('/').replace('/', '-')}.img"
+
+    @property
+    def disks(self) -> Path:
+        return self.directory / "disks"
+
     @property
     def log(self) -> Path:
         return STATE / self.lab / f"{self.host}.log"
@@ -61,13 +70,17 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A lab's names and addresses. `addresses` maps each host of the spec to its own."""
+    """A lab's names and addresses. `addresses` maps each host of the spec to its own.
+
+    `disks` maps it to the directories that get a file system of their own.
+    """
 
     name: str
     release: str
     network: IPv4Network
     gateway: IPv4Address
     addresses: Mapping[str, IPv4Address]
+    disks: Mapping[str, Sequence[str]]
 
     @property
     def directory(self) -> Path:
@@ -119,6 +132,7 @@ def layout_of(spec: ClusterSpec) -> Layout:
         network=network,
         gateway=gateway,
         addresses=addresses,
+        disks={host.name: data(host) for host in spec.hosts.values()},
     )
 
 

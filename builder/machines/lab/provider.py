@@ -73,6 +73,8 @@ class LabProvider:
         """All of this lab's machines, also those that have left the spec; the cache stays."""
         with self._locked():
             progress("", "takes the lab down")
+            for host in self._hosts():
+                host.thaw_disks()
             self._end_processes()
             network.remove(self.layout)
             self._remove_nspawn_leftovers()
@@ -181,7 +183,7 @@ class LabProvider:
         if fresh:
             lower = rootfs(self.layout.release, progress)
             for host in fresh:
-                host.create(lower, self.layout.addresses[host.name])
+                host.create(lower, self.layout.addresses[host.name], self.layout.disks[host.name])
 
     def _start(self, hosts: Sequence[LabHost], progress: Progress) -> None:
         files = self._files()

@@ -22,6 +22,7 @@ PACKAGE_OF = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "mount": "mount",
+    "mkfs.ext4": "e2fsprogs",
 }
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 

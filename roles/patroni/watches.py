@@ -1,0 +1,82 @@
+"""Watches over a leader that Patroni takes for well, and that serves nobody. Pure.
+
+A postmaster that is stopped or stuck serves the sessions it has and takes no new ones (Patroni
+issue 1371). The first watch opens one every second; where several in a row get no answer at all
+from a postmaster that had called itself ready, it ends it.
+
+A leader whose disk is full, read-only or dead answers what Patroni asks, for that needs no writing
+(Patroni issues 1732 and 2997). The second watch writes to it every second; where nothing comes back
+and a replica can take over without loss, it ends the leader. A full disk on both is left alone.
+
+Ended, PostgreSQL has crashed: Patroni fails over, and makes a replica of it when it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from builder.resources.base import Resource
+from builder.resources.directory import Directory
+from builder.resources.unit import Unit
+from builder.role import Context
+from roles._failover import timings
+from roles.patroni.settings import TLS, USER, data_directory, members
+
+HOME = "/usr/local/lib/pgha-build"
+
+
+def watches(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
+    yield Directory(hosts=(ctx.host.name,), name=HOME)
+    yield from _watch(
+        ctx,
+        needs,
+        name="postgresql-watch",
+        doc="Ends a PostgreSQL that hangs, so that Patroni can act",
+        port=ctx.section("postgresql")["port"],
+    )
+    if len(members(ctx.spec)) > 1:
+        yield from _watch(
+            ctx,
+            needs,
+            name="disk-watch",
+            doc="Ends a leader that cannot write to its disk, so that a replica takes over",
+            ca=f"{TLS}/ca.crt",
+            url=f"https://{ctx.host.address}:{ctx.section('patroni')['rest_port']}/patroni",
+            follows=_follows(synchronous=ctx.section("failover")["synchronous"]),
+        )
+
+
+def _follows(*, synchronous: bool) -> str:
+    """A shell pattern for what Patroni says without spaces: there is one that has every commit."""
+    wanted = ("sync_state:sync", "sync_state:quorum") if synchronous else ("state:streaming",)
+    return "|".join(f'*\'"{key}":"{value}"\'*' for key, value in (w.split(":") for w in wanted))
+
+
+def _watch(
+    ctx: Context, needs: tuple[str, ...], *, name: str, doc: str, **values: Any
+) -> Iterable[Resource]:
+    script = ctx.file(
+        f"{HOME}/{name}",
+        f"patroni/{name}",
+        options={"mode": "0755", "check": ("sh", "-n", "{}")},
+        data=data_directory(ctx.spec),
+        timings=timings(ctx.spec),
+        **values,
+    )
+    unit = ctx.file(
+        f"/etc/systemd/system/pgha-{name}.service",
+        "patroni/watch.service",
+        options={"needs": needs},
+        name=f"pgha-{name}",
+        doc=doc,
+        script=script.name,
+        user=USER,
+    )
+    yield from (script, unit)
+    yield Unit(
+        hosts=(ctx.host.name,),
+        name=f"pgha-{name}.service",
+        needs=(*needs, script.address),
+        restart_on=(unit.address, script.address),
+    )
