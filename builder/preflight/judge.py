@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from builder import advisories
 from builder.preflight.finding import Finding, error, warning
 from builder.preflight.questions import Answers, virtual_ip
 from builder.role import Opening
@@ -104,6 +105,10 @@ def _packages(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
                 host,
                 f"apt knows no package {name}",
                 "apt-get update; or add the repository that has it.",
+            )
+        for flaw in advisories.package(name, version):
+            yield warning(
+                host, f"apt would install {name} {version}: {flaw}", "apt-get update, or a mirror."
             )
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from builder import advisories
 from builder.disk import asks, row, said
 from builder.role import StatusProbe
 from builder.spec.model import ClusterSpec, Host
@@ -36,13 +37,14 @@ def _member(answer: str) -> Mapping[str, Any]:
         status = json.loads(first)[0]["Status"]
     except (ValueError, LookupError, TypeError):
         unknown = {"healthy": False, "leader": False, "version": None, "size_bytes": None}
-        return {**unknown, "disk": said(answer)}
+        return {**unknown, "advisories": [], "disk": said(answer)}
     return {
         "healthy": "is healthy" in health,
         # left out of the JSON while there is none
         "leader": status.get("leader") == status["header"]["member_id"],
         "version": status["version"],
         "size_bytes": status["dbSize"],
+        "advisories": advisories.etcd(status["version"]),
         "disk": said(answer),
     }
 
@@ -56,7 +58,7 @@ def _rows(summary: Mapping[str, Any]) -> Sequence[str]:
         role = "leader" if member["leader"] else ""
         parts = f"{name:<12} {state:<12} {role:<8} {member['version'] or '':<8}"
         yield_rows.append(f"{parts} {row(member['disk'])}".rstrip())
-    return yield_rows
+    return [*yield_rows, *dict.fromkeys(f for m in members.values() for f in m["advisories"])]
 
 
 def needed(spec: ClusterSpec, host: Host, status: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from builder import advisories
 from builder.disk import asks, row, said
 from builder.role import StatusProbe
 from builder.spec.model import ClusterSpec, Host
@@ -43,7 +44,8 @@ _LEADING = frozenset({"primary", "master", "leader"})
 
 
 def _member(listed: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    version = own.get("server_version")
+    number = own.get("server_version")
+    version = f"{number // 10000}.{number % 10000}" if number else None
     return {
         "answers": bool(own),
         "role": listed.get("role"),
@@ -51,7 +53,8 @@ def _member(listed: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, A
         "timeline": listed.get("timeline"),
         "lag_bytes": listed.get("lag"),
         "pending_restart": bool(own.get("pending_restart")),
-        "postgresql": f"{version // 10000}.{version % 10000}" if version else None,
+        "postgresql": version,
+        "advisories": advisories.postgresql(version),
         "patroni": own.get("patroni", {}).get("version"),
     }
 
@@ -66,7 +69,8 @@ def _json(text: str, line: int) -> Mapping[str, Any]:
 
 def _rows(summary: Mapping[str, Any]) -> Sequence[str]:
     head = f"leader {summary['leader'] or 'NONE'}" + (", paused" if summary["paused"] else "")
-    return [head, *(_row(name, member) for name, member in summary["members"].items())]
+    flaws = dict.fromkeys(f for m in summary["members"].values() for f in m["advisories"])
+    return [head, *(_row(name, member) for name, member in summary["members"].items()), *flaws]
 
 
 def _row(name: str, member: Mapping[str, Any]) -> str:
