@@ -13,7 +13,7 @@ _APT = "export DEBIAN_FRONTEND=noninteractive; apt-get update -qq || :; apt-get 
 
 _ETCD = """\
 {apt} etcd-server etcd-client >/dev/null
-systemctl stop etcd; rm -rf /var/lib/etcd/default
+systemctl stop etcd; rm -rf /var/lib/etcd/default; chown etcd: /var/lib/etcd
 cat >/etc/default/etcd <<END
 ETCD_NAME={name}
 ETCD_LISTEN_PEER_URLS=http://{address}:2380
@@ -30,7 +30,7 @@ systemctl enable -q etcd; systemctl start --no-block etcd
 _POSTGRESQL = """\
 install -d /etc/postgresql-common/createcluster.d
 echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/hand.conf
-{apt} postgresql-17 patroni python3-etcd curl >/dev/null
+{apt} postgresql-17 patroni python3-etcd curl >/dev/null; chown postgres: /var/lib/postgresql
 cat >/etc/patroni/config.yml <<END
 scope: {scope}
 name: {name}
