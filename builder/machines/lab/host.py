@@ -32,7 +32,6 @@ from builder.machines.lab.layout import BRIDGE, Layout, Place
 STOP_SECONDS = 90
 BOOT_SECONDS = 60
 DISK_BYTES = 8 << 30
-LOOPS = Path("/dev/loop-control")  # where there is none, data shares the host's file system
 _POWEROFF = signal.SIGRTMIN + 4  # systemd(1), "SIGNALS"
 
 # Steps aside if the host runs. `setsid --fork` returns at once, when its child is in the cgroup.
@@ -102,7 +101,7 @@ class LabHost:
         """Make the host's directory; one that was made only half is made over."""
         for name, mode in (("work", 0o700), ("root", 0o755), ("upper", 0o755), ("disks", 0o700)):
             (self.place.directory / name).mkdir(parents=True, exist_ok=True, mode=mode)
-        for mounted in disks if LOOPS.exists() else ():
+        for mounted in disks:
             _make_disk(self.place.disk(mounted))
         self._write(lasting_files(self.name, address, uuid.uuid4().hex))
         (self.place.upper / "etc/ssh").mkdir(exist_ok=True)
@@ -257,10 +256,17 @@ class LabHost:
 
 
 def _make_disk(image: Path) -> None:
-    """An empty file system that takes no space before it is written to."""
+    """An empty file system that takes no space before it is written to.
+
+    None where this machine cannot mount it: the data then shares the host's file system.
+    """
     with image.open("wb") as file:
         file.truncate(DISK_BYTES)
     run(["mkfs.ext4", "-q", "-F", "-m", "0", str(image)])
+    try:
+        run(["unshare", "--mount", "mount", "-o", "loop", str(image), str(image.parent)])
+    except MachineError:
+        image.unlink()
 
 
 def _ssh_banner(address: str) -> bool:
