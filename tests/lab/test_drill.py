@@ -31,6 +31,8 @@ def left_behind(cluster: Any) -> list[str]:
             "ls -d /run/pgha-drill 2>/dev/null || true",
             "nft list tables | grep pgha_drill || true",
             "systemctl list-timers --all --no-legend 'pgha-drill*'",
+            "ls -d /var/lib/*/.pgha-drill-disk 2>/dev/null || true",
+            "systemctl list-units --all --no-legend pgha-drill-disk.service",
             "ps -e -o stat=,pid=,args= | grep '^T' || true",
         )
         if cluster.on(host, look)
@@ -72,6 +74,18 @@ def test_a_host_heals_itself_when_the_controller_is_gone(seven: Any, until: Any)
     assert left_behind(seven) == []
 
 
+def test_a_host_can_be_switched_off_while_its_disk_hangs(seven: Any, until: Any) -> None:
+    """Processes that wait for a frozen file system cannot be killed, and would keep the lab."""
+    replica = seven.replica()
+    disk = "/var/lib/postgresql"
+    assert disk in seven.on(replica, f"df --output=target {disk}")
+    seven.on(replica, f"echo kept >{disk}/kept; fsfreeze --freeze {disk}")
+    assert seven.run("lab", "kill", replica).returncode == 0
+    assert seven.run("lab", "start", replica).returncode == 0
+    assert seven.on(replica, f"cat {disk}/kept; rm {disk}/kept") == "kept"
+    until(lambda: seven.run("status").returncode == 0, 120)
+
+
 def test_a_cluster_that_is_not_whole_is_refused_untouched(seven: Any) -> None:
     seven.run("lab", "kill", "lb2")
     try:
@@ -95,6 +109,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(seven: Any) -> None:
 OF_EVERY_KIND = (
     "leader-isolated",
     "postmaster-stop",
+    "leader-disk-full",
     "etcd-majority-off",
     "haproxy-stop",
 )
