@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from builder.drill import steps
+from builder.drill.disk_faults import DISK_FAULTS
 from builder.drill.fault import (
     BALANCER_HUNG,
     BALANCER_LOST,
     CRASHED,
-    DISK_LOST,
     ETCD_MEMBER,
     HOST_LOST,
     NO_PAUSE,
@@ -23,9 +23,7 @@ from builder.drill.fault import (
     Fault,
     needs_balancers,
     needs_etcd,
-    needs_own_disk,
     needs_own_etcd,
-    needs_own_etcd_disk,
     needs_replica,
 )
 from builder.drill.scene import Scene
@@ -39,10 +37,6 @@ def _others(scene: Scene, hosts: Sequence[str]) -> tuple[str, ...]:
 
 def _majority(scene: Scene) -> Sequence[str]:
     return scene.etcd[: len(scene.etcd) // 2 + 1]
-
-
-def _follower(scene: Scene) -> str:
-    return next(host for host in scene.etcd if host != scene.etcd_leader)
 
 
 # ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────
@@ -167,65 +161,7 @@ _ALL = (
         hold_seconds=60,
         obstacle=needs_replica,
     ),
-    # ── disks ───────────────────────────────────────────────────────────────────────────────────
-    Fault(
-        name="leader-disk-full",
-        failovers=1,
-        doc="The leader's data disk is filled to the last byte.",
-        reference="R26",
-        steps=lambda s: [steps.fill(s.leader, s.data[s.leader])],
-        writes=DISK_LOST,
-        hold_seconds=60,
-        obstacle=needs_own_disk,
-    ),
-    Fault(
-        name="replica-disk-full",
-        doc="A replica's data disk is filled to the last byte.",
-        reference="R26",
-        steps=lambda s: [steps.fill(s.replicas[0], s.data[s.replicas[0]])],
-        writes=REPLICA_LOST,
-        hold_seconds=60,
-        obstacle=needs_own_disk,
-    ),
-    Fault(
-        name="leader-disk-hangs",
-        failovers=1,
-        doc="The leader's data disk does not answer: what is written there waits for a minute.",
-        reference="R28",
-        steps=lambda s: [steps.hang(s.leader, s.data[s.leader])],
-        writes=DISK_LOST,
-        hold_seconds=60,
-        obstacle=needs_own_disk,
-    ),
-    Fault(
-        name="leader-disk-slow",
-        doc="The leader's data disk takes up to half a second for a write.",
-        reference="R28",
-        steps=lambda s: [steps.slow(s.leader, s.data[s.leader])],
-        writes=None,
-        hold_seconds=45,
-        obstacle=needs_own_disk,
-    ),
-    Fault(
-        name="etcd-disk-full",
-        doc="The data disk of a member of etcd that does not lead it is filled to the last byte.",
-        reference="R27",
-        steps=lambda s: [steps.fill(_follower(s), s.etcd_data[_follower(s)])],
-        writes=NO_PAUSE,
-        reads=NO_PAUSE,
-        hold_seconds=45,
-        obstacle=needs_own_etcd_disk,
-    ),
-    Fault(
-        name="etcd-disk-slow",
-        doc="The data disk of etcd's leader takes up to half a second for a write.",
-        reference="R28",
-        steps=lambda s: [steps.slow(s.etcd_leader, s.etcd_data[s.etcd_leader])],
-        writes=NO_PAUSE,
-        reads=NO_PAUSE,
-        hold_seconds=45,
-        obstacle=needs_own_etcd_disk,
-    ),
+    *DISK_FAULTS,
     # ── links ───────────────────────────────────────────────────────────────────────────────────
     Fault(
         name="leader-isolated",
@@ -280,7 +216,7 @@ _ALL = (
         name="etcd-member-off",
         doc="A member of etcd that does not lead it loses its power.",
         reference="R16",
-        steps=lambda s: [PowerOff(host=_follower(s))],
+        steps=lambda s: [PowerOff(host=s.etcd_follower)],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
         obstacle=needs_own_etcd,

@@ -27,6 +27,10 @@ class Scene:
     data: Mapping[str, str]
     etcd_data: Mapping[str, str]
 
+    @property
+    def etcd_follower(self) -> str:
+        return next(host for host in self.etcd if host != self.etcd_leader)
+
     def address(self, host: str) -> str:
         return self.spec.hosts[host].address
 
