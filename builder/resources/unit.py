@@ -39,6 +39,7 @@ class Unit(Resource):
     Of a rolling `group`, one member at a time is restarted. These are shell: `before_restart` is a
     condition that must come to hold first (it may work towards it), `after_restart` one that must
     hold again before the next turn, and `last` prints a number: the lowest goes first.
+    `after_reload` is a condition that shows that what was reloaded is in force.
     `before_stop` is a condition that must come to hold before the unit leaves the host for good.
     """
 
@@ -51,6 +52,7 @@ class Unit(Resource):
     restart_impact: Impact = Impact.RESTART
     before_restart: str = ""
     after_restart: str = ""
+    after_reload: str = ""
     before_stop: str = ""
     last: str = ""
     group: str | None = None
@@ -143,7 +145,7 @@ class Unit(Resource):
             if self.before_restart:
                 steps.append(self._await("may be restarted", self.before_restart))
             return (*steps, self._systemctl("restart"), *self._recovery())
-        return (*steps, self._systemctl("reload")) if change.trigger else steps
+        return (*steps, self._systemctl("reload"), *self._effect()) if change.trigger else steps
 
     def _definition(self) -> str:
         """Let systemd read its files again, only if they have changed."""
@@ -157,6 +159,9 @@ class Unit(Resource):
 
     def _recovery(self) -> Sequence[Step]:
         return (self._await("has recovered", self.after_restart),) if self.after_restart else ()
+
+    def _effect(self) -> Sequence[Step]:
+        return (self._await("has reloaded", self.after_reload),) if self.after_reload else ()
 
     def _await(self, what: str, condition: str) -> Step:
         return Await(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from builder.resources.base import quoted
 from builder.spec.model import ClusterSpec, Host
-from roles.patroni.settings import CONFIG, TLS, members
+from roles.patroni.settings import CONFIG, TLS, members, server
 
 _CTL = f"patronictl -c {CONFIG}/config.yml"
 
@@ -51,6 +51,25 @@ def answers(spec: ClusterSpec, host: Host, path: str, seconds: int = 3) -> str:
     url = f"https://{host.address}:{spec.sections['patroni']['rest_port']}{path}"
     ask = f"curl -s -m {seconds} --cacert {TLS}/ca.crt -o /dev/null -w '%{{http_code}}' {url}"
     return f'[ "$({ask})" = 200 ]'
+
+
+def lets_in_whom_it_should(spec: ClusterSpec) -> str:
+    """PostgreSQL goes by the pg_hba.conf that Patroni's file asks for, or is down.
+
+    Told to reload, Patroni does so when its next loop begins, up to `loop_wait` later.
+    """
+    postgresql = server(spec)
+    hba = quoted([f"{postgresql.data}/pg_hba.conf"])
+    loaded = (
+        "SELECT pg_conf_load_time() >= (pg_stat_file(current_setting('hba_file'))).modification"
+    )
+    return (
+        f"wanted=$(sed -nE 's/^    - ((local|host|hostssl) .*)/\\1/p' {CONFIG}/config.yml)\n"
+        f'[ "$wanted" = "$(grep -E "^(local|host|hostssl) " {hba})" ] || '
+        "{ echo 'Patroni has not written pg_hba.conf yet'; exit 1; }\n"
+        f"loaded=$({postgresql.psql('-c', loaded)} 2>/dev/null </dev/null) || exit 0\n"
+        '[ "$loaded" = t ] || { echo "PostgreSQL has not read pg_hba.conf yet"; exit 1; }'
+    )
 
 
 def leads(spec: ClusterSpec, host: Host) -> str:

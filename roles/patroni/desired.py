@@ -15,7 +15,7 @@ from builder.security.authority import CertificateRequest
 from roles._failover import timings
 from roles.etcd.desired import gate
 from roles.etcd.settings import CLIENT_CA, endpoints
-from roles.patroni.ask import complete, gives_lead_away, turn
+from roles.patroni.ask import complete, gives_lead_away, lets_in_whom_it_should, turn
 from roles.patroni.data import DataDirectory
 from roles.patroni.dynamic import dynamic_config
 from roles.patroni.settings import (
@@ -89,6 +89,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         before_restart=gives_lead_away(ctx.spec, ctx.host),
         before_stop=gives_lead_away(ctx.spec, ctx.host),
         after_restart=complete(ctx.spec),
+        after_reload=lets_in_whom_it_should(ctx.spec),
         last=turn(ctx.spec, ctx.host),
         group="patroni",
         timeout_seconds=180,

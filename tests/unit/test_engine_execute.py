@@ -256,6 +256,18 @@ def test_after_a_member_that_does_not_recover_no_other_is_touched(site: Site) ->
     assert len(result.left) == 2
 
 
+def test_a_reload_has_succeeded_when_what_was_reloaded_is_in_force(site: Site) -> None:
+    config = site.file("a", "config")
+    unit = Unit(hosts=("a",), name="u.service", reload_on=(config.address,), timeout_seconds=1)
+    wanted: list[Resource] = [config, unit]
+    started(site, wanted)
+    slow = replace(unit, after_reload="echo the old rules count; false")
+    result = site.apply(with_config([config, slow], b"new\n"))
+    (failure,) = result.failed
+    assert failure.said.startswith("the old rules count")
+    assert "reload" in "".join(site.said())
+
+
 # ── failures ────────────────────────────────────────────────────────────────────────────────────
 def test_what_fails_takes_with_it_only_what_needs_it(site: Site) -> None:
     bad = site.file("a", "bad", check=("sh", "-c", "echo unknown word; exit 1", "{}"))
