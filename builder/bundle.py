@@ -22,6 +22,7 @@ from builder.engine.script import in_place
 from builder.errors import PghaError
 from builder.resources.base import quoted
 from builder.resources.package import BUNDLE
+from builder.resources.python_environment import PythonEnvironment
 from builder.transport.base import Connection
 
 VERSION = 1
@@ -42,12 +43,14 @@ apt-get -q -y -o Dir::State::status="$d/status" -o Dir::Cache::archives="$d/arch
 -o APT::Sandbox::User=root --no-install-recommends --download-only install {packages} >&2
 cd archives
 rm -rf partial lock
+{wheels}
 for f in *.deb; do
   dpkg-deb -f "$f"
   s=$(sha256sum "$f")
   printf 'Filename: ./%s\\nSize: %s\\nSHA256: %s\\n\\n' "$f" "$(stat -c %s "$f")" "${{s%% *}}"
 done >Packages
-tar cf "$d/all.tar" Packages *.deb
+others=; [ ! -d wheels ] || others=wheels
+tar cf "$d/all.tar" Packages *.deb $others
 rm -rf "$d/archives"
 s=$(sha256sum "$d/all.tar")
 echo "collected ${{s%% *}} $(stat -c %s "$d/all.tar")"
@@ -126,12 +129,19 @@ def system_of(connection: Connection) -> str:
     return connection.run(in_place("", SYSTEM), timeout_seconds=30).stdout.strip()
 
 
-def collect(connection: Connection, packages: Sequence[str], into: IO[bytes]) -> tuple[str, int]:
+def collect(
+    connection: Connection,
+    packages: Sequence[str],
+    environments: Sequence[PythonEnvironment],
+    into: IO[bytes],
+) -> tuple[str, int]:
     """Have a host that reaches its sources fetch `packages` with all that they need.
 
-    Returns the checksum and the size of the archive that was written `into`.
+    What comes from PyPI is fetched by the environments that the host has. Returns the checksum and
+    the size of the archive that was written `into`.
     """
-    script = _COLLECT.format(packages=quoted(packages))
+    wheels = "\n".join(item.collecting("wheels") for item in environments)
+    script = _COLLECT.format(packages=quoted(packages), wheels=wheels)
     said = connection.run(in_place(connection.host, script), timeout_seconds=_COLLECT_SECONDS)
     last = said.stdout.splitlines()[-1:] or [""]
     word, *rest = last[0].split()

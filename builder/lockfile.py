@@ -16,13 +16,14 @@ import yaml
 from builder.errors import PghaError
 from builder.resources.base import quoted
 from builder.resources.package import Lock, Locked
+from builder.resources.python_environment import PREFIX, PythonEnvironment
 
 VERSION = 1
 _HEAD = """\
 # Written by pgha-build lock: exact versions of packages, by host, and the SHA-256 of each file.
 """
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_NAME = re.compile(rf"({PREFIX})?[a-z0-9][a-z0-9+.-]+")
 _RELEASE = re.compile(r"([0-9]+:)?[0-9][A-Za-z0-9.+~-]*")
 
 _ASK = """\
@@ -95,9 +96,13 @@ def write(path: Path, lock: Lock) -> None:
     new.replace(path)
 
 
-def question(names: Sequence[str], *, newest: bool) -> str:
+def question(
+    names: Sequence[str], environments: Sequence[PythonEnvironment], *, newest: bool
+) -> str:
     """Shell: what is installed (or the newest, or what would be installed) and its checksum."""
-    return _ASK.format(names=quoted(names), newest="yes" if newest else "no")
+    packages = _ASK.format(names=quoted(names), newest="yes" if newest else "no")
+    others = (f"({item.locking(newest=newest)}) || exit 1\n" for item in environments)
+    return f"{packages}{''.join(others)}"
 
 
 def answer(host: str, output: str) -> Mapping[str, Locked]:

@@ -22,6 +22,7 @@ from builder.fault import after_script
 from builder.preflight.survey import refuse_obstacles
 from builder.resources.base import Action, Impact
 from builder.resources.package import Package
+from builder.resources.python_environment import PythonEnvironment
 from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
 
@@ -132,8 +133,14 @@ def _carry_over(bundle: Bundle, plan: Plan, reachable: Mapping[str, Connection])
     """To every host that is to install something; all have it before the first change."""
     needed: dict[str, list[str]] = {}
     for change in plan.pending:
-        if isinstance(change.resource, Package) and change.action is not Action.DELETE:
-            needed.setdefault(change.resource.hosts[0], []).append(change.resource.name)
+        if change.action is Action.DELETE:
+            continue
+        of_host = needed.setdefault(change.resource.hosts[0], [])
+        if isinstance(change.resource, Package):
+            of_host.append(change.resource.name)
+        elif isinstance(change.resource, PythonEnvironment):
+            of_host += change.resource.bundled_as
+    needed = {host: names for host, names in needed.items() if names}
     progress = ProgressLines()
 
     def one(host: str) -> None:

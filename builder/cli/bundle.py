@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder import bundle
@@ -12,6 +12,7 @@ from builder.bundle import System
 from builder.cli.output import ProgressLines
 from builder.errors import PghaError, TransportError
 from builder.resources.package import Package
+from builder.resources.python_environment import PythonEnvironment
 from builder.transport.base import Connection
 from builder.workspace import Workspace
 
@@ -36,12 +37,16 @@ def run(arguments: argparse.Namespace) -> int:
         made: dict[str, tuple[System, Path]] = {}
         for name, hosts in _by_system(reached).items():
             wanted = _requirements(workspace, hosts)
-            progress(hosts[0], f"collects {len(wanted)} packages for {name}, and what they need")
+            collector, environments = _environments(workspace, hosts)
+            progress(collector, f"collects {len(wanted)} packages for {name}, and what they need")
             file = Path(folder) / name
             with file.open("wb") as into:
-                sha256, size = bundle.collect(reached[hosts[0]], sorted(wanted.values()), into)
+                sha256, size = bundle.collect(
+                    reached[collector], sorted(wanted.values()), environments, into
+                )
+            held = [*wanted, *(words for item in environments for words in item.bundled_as)]
             system = System(
-                member=f"{name}.tar", sha256=sha256, size=size, packages=tuple(sorted(wanted))
+                member=f"{name}.tar", sha256=sha256, size=size, packages=tuple(sorted(held))
             )
             made[name] = (system, file)
         bundle.write(arguments.out, made)
@@ -69,3 +74,18 @@ def _requirements(workspace: Workspace, hosts: list[str]) -> Mapping[str, str]:
             if pinned or resource.name not in found:
                 found[resource.name] = f"{resource.name}={pinned}" if pinned else resource.name
     return found
+
+
+def _environments(
+    workspace: Workspace, hosts: list[str]
+) -> tuple[str, Sequence[PythonEnvironment]]:
+    """Who collects: a host with what comes from PyPI, whose own pip then fetches it, if any."""
+    for host in hosts:
+        found = [
+            resource
+            for resource in workspace.desired.resources
+            if isinstance(resource, PythonEnvironment) and resource.hosts == (host,)
+        ]
+        if found:
+            return host, found
+    return hosts[0], ()

@@ -11,6 +11,7 @@ from builder.cli.output import ProgressLines
 from builder.engine.script import in_place
 from builder.errors import PghaError, TransportError
 from builder.resources.package import Lock, Locked, Package
+from builder.resources.python_environment import PythonEnvironment
 from builder.transport.base import Connections
 from builder.workspace import Workspace
 
@@ -28,8 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     workspace = Workspace.open(arguments.file)
     path = lockfile.beside(workspace.spec.path)
-    with workspace.connected() as connections:
-        lock = _asked(workspace, connections, newest=arguments.update)
+    bare = workspace.anew(locked={})  # whatever is locked: it is about to be locked anew
+    with bare.connected() as connections:
+        lock = _asked(bare, connections, newest=arguments.update)
     lines = list(_differences(workspace.locked, lock))
     lockfile.write(path, lock)
     print("\n".join(lines) or "As it was.")
@@ -42,16 +44,20 @@ def _asked(workspace: Workspace, connections: Connections, *, newest: bool) -> L
     progress = ProgressLines()
     pins = workspace.spec.sections["packages"]["versions"]
     names: dict[str, list[str]] = {host: [] for host in workspace.spec.hosts}
+    environments: dict[str, list[PythonEnvironment]] = {host: [] for host in names}
     for resource in workspace.desired.resources:
         if isinstance(resource, Package) and resource.name not in pins:
             names[resource.hosts[0]].append(resource.name)
+        if isinstance(resource, PythonEnvironment):
+            environments[resource.hosts[0]].append(resource)
 
     def one(host: str) -> Mapping[str, Locked]:
         connection = connections[host]
         if isinstance(connection, TransportError):
             raise connection
         progress(host, "asks its sources")
-        script = in_place(host, lockfile.question(names[host], newest=newest))
+        question = lockfile.question(names[host], environments[host], newest=newest)
+        script = in_place(host, question)
         said = connection.run(script, timeout_seconds=_SECONDS)
         if said.status:
             raise PghaError(f"{host}: {said.stderr.strip() or said.stdout.strip()}")

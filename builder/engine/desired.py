@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from builder.engine.graph import by_address
+from builder.errors import PlanError
 from builder.resources.base import Resource
-from builder.resources.package import Lock, Package
+from builder.resources.package import Lock, Locked, Package
+from builder.resources.python_environment import PREFIX, PythonEnvironment
 from builder.role import Context, Opening, Role, Secrets
 from builder.spec.model import ClusterSpec, Host
 
@@ -70,10 +72,30 @@ def _packaged(resource: Resource, bundled: bool) -> Resource:
 
 
 def _as_locked(resource: Resource, locked: Lock) -> Resource:
+    entries = locked.get(resource.hosts[0], {})
+    if isinstance(resource, PythonEnvironment):
+        return _locked_environment(resource, entries)
     if not isinstance(resource, Package) or resource.version:
         return resource
-    entry = locked.get(resource.hosts[0], {}).get(resource.name)
+    entry = entries.get(resource.name)
     return replace(resource, version=entry.version, sha256=entry.sha256) if entry else resource
+
+
+def _locked_environment(
+    environment: PythonEnvironment, entries: Mapping[str, Locked]
+) -> PythonEnvironment:
+    """All its packages, or none: pip takes checksums of everything or of nothing."""
+    found = {n.removeprefix(PREFIX): e for n, e in entries.items() if n.startswith(PREFIX)}
+    if not entries:
+        return environment
+    locked = replace(environment, locked=found)
+    if strays := locked.strays() or ([] if found else ["nothing from PyPI"]):
+        raise PlanError(
+            f"cluster.lock.yml locks {'; '.join(strays)}, for {environment.address}",
+            why="cluster.yml asks for that version from PyPI, and its checksums are not known.",
+            do="pgha-build lock",
+        )
+    return locked
 
 
 def _all(

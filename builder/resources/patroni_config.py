@@ -54,7 +54,7 @@ class RestApi:
     password: Secret | None = field(default=None, repr=False)
 
     def curl(self, path: str, *options: str) -> str:
-        words = ("curl", "-sS", "--connect-timeout", "2", "--max-time", "10", "--cacert", self.ca)
+        words = ("curl", "-sS", "--max-time", "10", "--cacert", self.ca)
         return f'{self._own_url()}; {quoted((*words, *options))} "$url"{quoted([path])}'
 
     def everybody_has_read(self) -> str:

@@ -37,6 +37,7 @@ class Timings:
     check_interval: float = 1.0
     check_fast: float = 0.5
     check_down: float = 0.5
+    check_timeout: float = 2.0
     check_fall: int = 3
     check_rise: int = 1
     advertisement: int = 1
@@ -51,7 +52,8 @@ class Timings:
     @property
     def balancer_notices(self) -> float:
         """Until HAProxy sends connections to a new leader (its configuration.txt, 5.2 `inter`)."""
-        return self.check_down + (self.check_rise - 1) * self.check_fast + 1.0
+        answered = self.check_timeout / 2
+        return self.check_down + (self.check_rise - 1) * self.check_fast + answered
 
     @property
     def host_lost(self) -> float:
@@ -127,6 +129,7 @@ PRESETS: Mapping[str, Timings] = {
         check_interval=3.0,
         check_fast=2.0,
         check_down=2.0,
+        check_timeout=8.0,
         script_interval=3,
         script_timeout=3,
         hung_timeout=10,

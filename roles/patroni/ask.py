@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from builder.resources.base import quoted
 from builder.spec.model import ClusterSpec, Host
+from roles._failover import timings
 from roles.patroni.settings import CONFIG, TLS, members, server
 
 _CTL = f"patronictl -c {CONFIG}/config.yml"
@@ -46,11 +47,15 @@ def _has(*, replicas: int, synchronous: int) -> str:
     return f"{_CTL} list -f json 2>/dev/null | {count}"
 
 
-def answers(spec: ClusterSpec, host: Host, path: str, seconds: int = 3) -> str:
+def answers(spec: ClusterSpec, host: Host, path: str, seconds: float = 10) -> str:
     """Patroni's own answer at `path` is 200."""
+    return f'[ "$({_asks(spec, host, path, seconds)})" = 200 ]'
+
+
+def _asks(spec: ClusterSpec, host: Host, path: str, seconds: float) -> str:
+    """Prints the HTTP status, 000 for none."""
     url = f"https://{host.address}:{spec.sections['patroni']['rest_port']}{path}"
-    ask = f"curl -s -m {seconds} --cacert {TLS}/ca.crt -o /dev/null -w '%{{http_code}}' {url}"
-    return f'[ "$({ask})" = 200 ]'
+    return f"curl -s -m {seconds:g} --cacert {TLS}/ca.crt -o /dev/null -w '%{{http_code}}' {url}"
 
 
 def lets_in_whom_it_should(spec: ClusterSpec) -> str:
@@ -74,7 +79,8 @@ def lets_in_whom_it_should(spec: ClusterSpec) -> str:
 
 def leads(spec: ClusterSpec, host: Host) -> str:
     """Prints `primary` where Patroni would have this host written to, as HAProxy asks it."""
-    return f"{answers(spec, host, '/primary', seconds=1)} && echo primary"
+    seconds = timings(spec).check_timeout / 2
+    return f"{answers(spec, host, '/primary', seconds)} && echo primary"
 
 
 def turn(spec: ClusterSpec, host: Host) -> str:
@@ -85,13 +91,16 @@ def turn(spec: ClusterSpec, host: Host) -> str:
 def gives_lead_away(spec: ClusterSpec, host: Host) -> str:
     """Holds once this host does not lead; while it does, it hands over to whom Patroni allows.
 
-    In synchronous mode that is a synchronous standby, and there may be none for a moment.
+    In synchronous mode that is a synchronous standby, and there may be none for a moment. A Patroni
+    that takes a connection and says nothing may well lead; one that takes none has ended.
     """
     if len(members(spec)) == 1:
         return ":"
     switch = f"{_CTL} switchover --leader {host.name} --force {spec.name}"
     return (
-        f"{answers(spec, host, '/leader')} || exit 0\n"
+        f"code=$({_asks(spec, host, '/leader', 10)})\n"
+        '[ $? != 28 ] || { echo "Patroni does not say whether it leads"; exit 1; }\n'  # timed out
+        '[ "$code" = 200 ] || exit 0\n'
         f"r=$({switch} 2>&1 | grep -iE 'error|fail|no ' | tail -n 1)\n"
         'echo "${r:-it hands over}"; exit 1'
     )

@@ -9,6 +9,7 @@ from builder.resources.base import Impact, Resource
 from builder.resources.directory import Directory
 from builder.resources.file import File
 from builder.resources.package import Package
+from builder.resources.python_environment import PythonEnvironment
 from builder.resources.unit import Unit
 from builder.role import Context
 from builder.security.authority import CertificateRequest
@@ -22,6 +23,7 @@ from roles.patroni.settings import (
     CA,
     CLIENTS,
     CONFIG,
+    NAME,
     REPLICATION,
     REST_USER,
     REWIND,
@@ -35,6 +37,8 @@ from roles.patroni.watchdog import watchdog
 from roles.patroni.watches import watches
 
 UNIT = "patroni.service"
+ENVIRONMENT = "/opt/pgha-build/patroni"
+_RESTART_NOTHING = ("/package:curl", "/package:ca-certificates", "/file:/usr/local/bin/patronictl")
 SECRETS = {
     "superuser": SUPERUSER,
     "replication": REPLICATION,
@@ -56,8 +60,9 @@ def resources(ctx: Context) -> Iterable[Resource]:
         for below in ("", "/createcluster.d")
     ]
     packages = _packages(ctx, no_cluster)
-    needs = tuple(package.address for package in packages)
-    yield from (*parents, no_cluster, *packages)
+    program, installed = _program(ctx, packages)
+    needs = (*(package.address for package in packages), *(item.address for item in installed))
+    yield from (*parents, no_cluster, *packages, *installed)
     directories = list(_directories(ctx, needs))
     yield from directories
     tls = list(_tls(ctx, needs))
@@ -66,6 +71,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         f"/etc/systemd/system/{UNIT}",
         "patroni/patroni.service",
         options={"needs": needs},
+        program=program,
         config=f"{CONFIG}/config.yml",
         user=USER,
         stop_seconds=timings(ctx.spec).primary_stop_timeout + 30,
@@ -83,7 +89,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         hosts=here,
         name=UNIT,
         needs=(gate(ctx.spec), *needs, *(item.address for item in (*directories, *dog))),
-        restart_on=(unit.address, *(p.address for p in packages if p.name != "curl")),
+        restart_on=(unit.address, *(a for a in needs if not a.endswith(_RESTART_NOTHING))),
         reload_on=(config.address, *(item.address for item in tls)),
         restart_impact=Impact.SWITCHOVER if len(members(ctx.spec)) > 1 else Impact.OUTAGE,
         before_restart=gives_lead_away(ctx.spec, ctx.host),
@@ -97,11 +103,42 @@ def resources(ctx: Context) -> Iterable[Resource]:
 
 
 def _packages(ctx: Context, no_cluster: File) -> list[Package]:
-    """python3-etcd by name: else apt may choose another store for Patroni, which then dies."""
+    """What apt installs; Patroni itself may come from elsewhere.
+
+    python3-etcd by name: else apt may choose another store for Patroni, which then dies.
+    """
     version = ctx.section("postgresql")["version"]
     first = (no_cluster.address, ctx.address("file", "/usr/sbin/policy-rc.d"))
-    names = (f"postgresql-{version}", "patroni", "python3-etcd", "curl")
+    own = ("python3-venv", "ca-certificates")
+    patroni = own if ctx.section(NAME)["pypi_version"] else ("patroni", "python3-etcd")
+    names = (f"postgresql-{version}", *patroni, "curl")
     return [ctx.package(name, *first) for name in names]
+
+
+def _program(ctx: Context, packages: Iterable[Package]) -> tuple[str, list[Resource]]:
+    """Patroni's path, and what brings it there beside packages.
+
+    psycopg and etcd's client are its own as well: nothing of the host's Python is used.
+    """
+    version = ctx.section(NAME)["pypi_version"]
+    if not version:
+        return "/usr/bin/patroni", []
+    environment = PythonEnvironment(
+        hosts=(ctx.host.name,),
+        name=ENVIRONMENT,
+        requirements=(f"patroni[etcd3,psycopg3]=={version}",),
+        index=ctx.section("packages")["python_index"] or "",
+        needs=tuple(package.address for package in packages),
+    )
+    ctl = File(
+        hosts=(ctx.host.name,),
+        name="/usr/local/bin/patronictl",
+        content=b"#!/bin/sh\n# Managed by pgha-build: changes here are drift.\n"
+        + f'exec {ENVIRONMENT}/bin/patronictl "$@"\n'.encode(),
+        mode="0755",
+        needs=(environment.address,),
+    )
+    return f"{ENVIRONMENT}/bin/patroni", [environment, ctl]
 
 
 def _directories(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:

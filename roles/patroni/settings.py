@@ -219,5 +219,14 @@ PATRONI = Section(
             "Whether the kernel's watchdog resets a leader that hangs: where there is a device, "
             "always (no leader without it), or never.",
         ),
+        "pypi_version": optional(
+            text(
+                "Take Patroni from PyPI in this version, into a virtual environment of its own; "
+                "otherwise it is the hosts' package. PyPI's mirror is `packages.python_index`.",
+                pattern=r"[0-9]+(\.[0-9]+){1,3}",
+                expects="a version such as `4.1.5`",
+                longest=30,
+            )
+        ),
     },
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from builder.spec.model import ClusterSpec, Problem
 from builder.spec.section import Section
-from builder.spec.types import boolean, list_of, mapping_of, one_of, required, table, text
+from builder.spec.types import boolean, list_of, mapping_of, one_of, optional, required, table, text
 
 NAME = "system"
 
@@ -83,6 +83,13 @@ PACKAGES = Section(
             _SOURCE,
             "Repositories to install from, beside those that the hosts have: PostgreSQL's own "
             "(apt.postgresql.org), or a mirror of yours.",
+        ),
+        "python_index": optional(
+            text(
+                "A mirror of PyPI, for programs that come from there (`patroni.pypi_version`).",
+                pattern=r"https?://[A-Za-z0-9./_~:@-]+",
+                expects="a URL such as `https://pypi.org/simple`",
+            )
         ),
     },
     check=_check_packages,

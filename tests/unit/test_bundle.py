@@ -111,7 +111,11 @@ def test_all_of_it_arrives_once(whole: Path) -> None:
 
 
 def test_scripts_are_shell_that_parses() -> None:
-    for script in (bundle._COLLECT.format(packages="a b"), bundle._UNPACK, bundle.SYSTEM):
+    for script in (
+        bundle._COLLECT.format(packages="a b", wheels="c"),
+        bundle._UNPACK,
+        bundle.SYSTEM,
+    ):
         done = subprocess.run(["sh", "-n"], input=script, text=True, check=False)
         assert done.returncode == 0
 

@@ -77,6 +77,6 @@ def test_the_files_are_compared_before_anything_is_installed() -> None:
     (step,) = package.steps(change)
     script = str(step)
     assert f"etcd-server=3.5.16-4 {SHA}" in script
-    assert script.index("cluster.lock.yml says") < script.index("install")
+    assert script.index("cluster.lock.yml says") < script.index("--allow-downgrades")
     plain = Package(hosts=("a",), name="etcd-server")
     assert "cluster.lock.yml" not in str(plain.steps(change))

@@ -7,8 +7,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
-from builder.machines.lab.recipe import Recipe
+from builder.machines.lab.recipe import AUTHORITIES, Recipe
 
 DEFAULT = "http://deb.debian.org/debian"
 VARIABLE = "PGHA_DEBIAN_MIRROR"
@@ -21,7 +22,19 @@ _CARRIED = re.compile(
 def recipe_for(release: str) -> Recipe:
     """The recipe of `release` on this machine."""
     mirror, security = _mirrors()
-    return Recipe(release=release, mirror=mirror, security_mirror=security, apt=apt_settings())
+    return Recipe(
+        release=release,
+        mirror=mirror,
+        security_mirror=security,
+        apt=apt_settings(),
+        authorities=authorities(),
+    )
+
+
+def authorities() -> Mapping[str, str]:
+    """Certificates that this machine trusts beside the usual ones: a proxy's, a company's own."""
+    found = sorted(Path("/", AUTHORITIES).glob("*.crt"))
+    return {file.name: file.read_text() for file in found}
 
 
 def apt_settings() -> Mapping[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from builder.machines.lab.layout import INTERFACE
@@ -25,6 +25,8 @@ PACKAGES = (
     "less",
 )  # no libpam-systemd: it makes every login wait for a session
 OF_RELEASE = {"trixie": ("linux-sysctl-defaults",), "bookworm": ()}
+
+AUTHORITIES = "usr/local/share/ca-certificates"  # update-ca-certificates(8)
 
 MASKED = (
     "apt-daily.timer",  # would hold apt's lock while somebody installs
@@ -85,12 +87,14 @@ class Recipe:
     """Everything that decides what is in the root file system.
 
     `apt` holds apt's settings of this machine that a host needs too, as `name: value`.
+    `authorities` are certificates that somebody has told this machine to trust, by file name.
     """
 
     release: str
     mirror: str
     security_mirror: str
     apt: Mapping[str, str]
+    authorities: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -109,7 +113,8 @@ class Recipe:
     def files(self) -> Mapping[str, str]:
         """Files to write, path without the leading slash to text."""
         sshd = SSHD + SSHD_OF_RELEASE[self.release]
-        return {**FILES, "etc/ssh/sshd_config.d/lab.conf": sshd}
+        trusted = {f"{AUTHORITIES}/{name}": text for name, text in self.authorities.items()}
+        return {**FILES, **trusted, "etc/ssh/sshd_config.d/lab.conf": sshd}
 
     @property
     def links(self) -> Mapping[str, str]:

@@ -50,6 +50,8 @@ def _build(recipe: Recipe, target: Path, lock: int) -> Path:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         (target / path).unlink(missing_ok=True)
         (target / path).symlink_to(to)
+    if recipe.authorities:
+        run(["chroot", str(target), "update-ca-certificates"])
     for key in (target / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
     shutil.rmtree(target / "var/cache/apt/archives")

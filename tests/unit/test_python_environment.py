@@ -1,0 +1,136 @@
+"""Programs from PyPI: what is found, what is asked of pip, and what a lock does to it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder import lockfile, registry
+from builder.engine.desired import desired
+from builder.engine.diff import difference
+from builder.errors import PlanError
+from builder.resources.base import Absent, Action, Present
+from builder.resources.package import Locked
+from builder.resources.python_environment import PREFIX, PythonEnvironment
+from builder.resources.steps import Shell
+from tests.unit.conftest import NOW
+
+SHA, OTHER = "ab" * 32, "cd" * 32
+WANTED = PythonEnvironment(hosts=("a",), name="/opt/x", requirements=("patroni[etcd3]==4.1.5",))
+LOCKED = replace(
+    WANTED,
+    locked={
+        "patroni": Locked(version="4.1.5", sha256=SHA),
+        "python-dateutil": Locked(version="2.9.0.post0", sha256=OTHER),
+    },
+)
+
+
+def seen(environment: PythonEnvironment) -> Any:
+    """What its probe finds, carried out for real."""
+    script = PythonEnvironment.probe([environment])
+    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    return PythonEnvironment.parse([environment], said.stdout)[environment.name]
+
+
+def made(environment: PythonEnvironment) -> Shell:
+    (step,) = environment.steps(difference(environment, Absent(), None))
+    assert isinstance(step, Shell)
+    return step
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """An environment that holds two packages, and the remains of a third."""
+    folder = tmp_path / "environment"
+    interpreter = tmp_path / "python3.13"
+    interpreter.write_text("#!/bin/sh\n")
+    interpreter.chmod(0o755)
+    packages = folder / "lib" / interpreter.name / "site-packages"
+    for name in ("patroni-4.1.4", "python_dateutil-2.9.0.post0"):
+        (packages / f"{name}.dist-info").mkdir(parents=True)
+        (packages / f"{name}.dist-info" / "RECORD").touch()
+    (packages / "psycopg-3.2.dist-info").mkdir()
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").symlink_to(interpreter)
+    return folder
+
+
+def test_another_version_is_an_update_and_the_same_is_nothing(there: Path) -> None:
+    assert isinstance(seen(replace(WANTED, name=str(there / "nothing"))), Absent)
+    here = replace(LOCKED, name=str(there))
+    found = seen(here)
+    assert found == Present(attributes={"patroni": "4.1.4", "python-dateutil": "2.9.0.post0"})
+    change = difference(here, found, None)
+    assert change.action is Action.UPDATE
+    assert [(c.name, c.before, c.after) for c in change.attributes] == [
+        ("patroni", "4.1.4", "4.1.5")
+    ]
+
+
+def test_one_whose_interpreter_the_host_has_replaced_is_absent(there: Path) -> None:
+    old = (there / "bin" / "python").readlink()
+    old.rename(old.with_name("python3.14"))
+    assert isinstance(seen(replace(WANTED, name=str(there))), Absent)
+
+
+def test_with_a_lock_pip_gets_a_checksum_for_everything_and_nothing_else() -> None:
+    step = made(LOCKED)
+    assert "-r /dev/stdin" in step.script
+    assert "patroni[etcd3]" not in step.script
+    assert step.stdin.decode().splitlines() == [
+        f"patroni==4.1.5 --hash=sha256:{SHA}",
+        f"python-dateutil==2.9.0.post0 --hash=sha256:{OTHER}",
+    ]
+
+
+def test_out_of_a_bundle_it_asks_no_index() -> None:
+    step = made(replace(LOCKED, bundled=True, index="https://example.org/simple"))
+    assert "--no-index" in step.script
+    assert "example.org" not in step.script
+    assert step.stdin == b""
+
+
+def test_its_scripts_parse() -> None:
+    for environment in (WANTED, LOCKED, replace(WANTED, index="https://example.org/a b")):
+        for script in (
+            made(environment).script,
+            environment.locking(newest=True),
+            environment.locking(newest=False),
+            environment.collecting("wheels"),
+        ):
+            done = subprocess.run(["sh", "-n"], input=script, text=True, check=False)
+            assert done.returncode == 0, script
+
+
+def test_what_the_lock_has_in_another_version_is_refused_until_it_is_locked_anew(
+    world: Any,
+) -> None:
+    ten = world("ten")
+
+    def found(**entries: Locked) -> PythonEnvironment:
+        lock = {"p1": {f"{PREFIX}{name}": entry for name, entry in entries.items()}}
+        lock["p1"]["curl"] = Locked(version="8", sha256=SHA)
+        all_of_it = desired(ten.spec, registry.roles(), ten.secrets, NOW, locked=lock)
+        return next(
+            r
+            for r in all_of_it.resources
+            if isinstance(r, PythonEnvironment) and r.hosts == ("p1",)
+        )
+
+    assert found(patroni=Locked(version="4.1.5", sha256=SHA)).locked
+    for wrong in ({"patroni": Locked(version="4.1.4", sha256=SHA)}, {}):
+        with pytest.raises(PlanError, match=r"cluster\.lock\.yml locks .*p1/python_environment"):
+            found(**wrong)
+
+
+def test_what_pip_says_is_locked() -> None:
+    said = f"package {PREFIX}patroni 4.1.5 {SHA}\npackage {PREFIX}psutil 7.1.0 {OTHER}\n"
+    assert lockfile.answer("a", said) == {
+        "pypi/patroni": Locked(version="4.1.5", sha256=SHA),
+        "pypi/psutil": Locked(version="7.1.0", sha256=OTHER),
+    }
