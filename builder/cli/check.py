@@ -12,6 +12,7 @@ from typing import Any
 from builder.cli.output import show_json
 from builder.errors import PghaError, TransportError
 from builder.preflight import questions
+from builder.preflight.facts import facts, rows
 from builder.preflight.finding import Finding, Level, error, warning
 from builder.preflight.judge import Survey, judge
 from builder.preflight.links import Link, attempt, blocked, links, listener
@@ -31,15 +32,16 @@ def run(arguments: argparse.Namespace) -> int:
     """0: nothing that keeps the cluster from working; 1: errors."""
     workspace = Workspace.open(arguments.file)
     with workspace.connected() as connections:
-        findings = check(workspace, connections)
+        asked, findings = check(workspace, connections)
     if arguments.json:
-        show_json({"findings": [asdict(finding) for finding in findings]})
+        hosts = {host: facts(said) for host, said in asked.answers.items()}
+        show_json({"hosts": hosts, "findings": [asdict(finding) for finding in findings]})
     else:
-        print("\n".join(_text(workspace, findings)))
+        print("\n".join((*rows(asked.answers), "", *_text(workspace, findings))))
     return 1 if any(finding.level is Level.ERROR for finding in findings) else 0
 
 
-def check(workspace: Workspace, connections: Connections) -> list[Finding]:
+def check(workspace: Workspace, connections: Connections) -> tuple[Survey, list[Finding]]:
     """One look at every host, and one try of every way between two of them."""
     packages: dict[str, list[str]] = {}
     for resource in workspace.desired.resources:
@@ -52,7 +54,7 @@ def check(workspace: Workspace, connections: Connections) -> list[Finding]:
         spec.hosts,
         lambda host: questions.thorough(spec, host, packages.get(host.name, ())),
     )
-    return judge(asked) + list(_ways(asked, connections))
+    return asked, judge(asked) + list(_ways(asked, connections))
 
 
 def _ways(asked: Survey, connections: Connections) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ NUMBERS = itertools.count(1)
 _CLIENTS = itertools.count(1)
 _BACK_OFF_SECONDS = 0.1
 _BRISK_SECONDS = 0.2  # a connection with TLS on a busy machine
+_SLOW_SECONDS = 0.5  # from there on it is the machine that is slow
 _PATIENCE_SECONDS = 30
 
 # What a careful application sets: bounded connecting, dead peers noticed, silence not endured.
@@ -54,7 +55,7 @@ _NOTHING_DONE = ("25006", "57P03", "53300")  # read-only, starting up, too many 
 class Traffic:
     """How many clients of each kind, and how far apart the statements of one are.
 
-    `connect_seconds` is how long each waits for a connection.
+    `connect_seconds` is how long each waits for a connection; `slowness` as in `History`.
     """
 
     writers: int = 6
@@ -63,6 +64,7 @@ class Traffic:
     interval_seconds: float = 0.04
     fresh_interval_seconds: float = 0.2
     connect_seconds: int = 2
+    slowness: float = 1.0
 
     def bearable(self, took_seconds: float) -> Traffic:
         """What a cluster can bear on which one connection took so long."""
@@ -72,6 +74,7 @@ class Traffic:
             interval_seconds=self.interval_seconds * times,
             fresh_interval_seconds=self.fresh_interval_seconds * times,
             connect_seconds=max(self.connect_seconds, ceil(5 * took_seconds)),
+            slowness=max(1.0, took_seconds / _SLOW_SECONDS),
         )
 
 

@@ -80,7 +80,7 @@ def _outcomes(axes: Any, history: History) -> None:
 
 
 def _who(axes: Any, history: History, word: str, colour: str, title: str) -> None:
-    found = spans(history.samples, word)
+    found = spans(history, word)
     hosts = sorted(found)
     for place, host in enumerate(hosts):
         axes.broken_barh(

@@ -81,6 +81,18 @@ _ALL = (
         obstacle=needs_replica,
     ),
     Fault(
+        name="switchover-long-transaction",
+        failovers=1,
+        doc="The leader is moved on purpose while a transaction has been open on it and works.",
+        reference="R31",
+        steps=lambda s: [
+            steps.long_transaction(s.leader, _psql(s)),
+            *_switchover(s),
+        ],
+        writes=SWITCHOVER,
+        obstacle=needs_replica,
+    ),
+    Fault(
         name="postgres-kill",
         failovers=1,
         doc="The leader's postmaster is killed.",
@@ -127,6 +139,16 @@ _ALL = (
         doc="Patroni hangs on the leader (SIGSTOP) for a minute.",
         reference="R5",
         steps=lambda s: [steps.stop_main(s.leader, "patroni.service")],
+        writes=HOST_LOST,
+        hold_seconds=60,
+        obstacle=needs_replica,
+    ),
+    Fault(
+        name="patroni-gone",
+        failovers=1,
+        doc="Patroni is killed on the leader for good; PostgreSQL goes on without it.",
+        reference="R4",
+        steps=lambda s: [steps.kill_for_good(s.leader, "patroni.service")],
         writes=HOST_LOST,
         hold_seconds=60,
         obstacle=needs_replica,
@@ -249,6 +271,16 @@ _ALL = (
         reads=NO_PAUSE,
         hold_seconds=60,
         obstacle=needs_own_etcd,
+    ),
+    Fault(
+        name="etcd-majority-and-replica-off",
+        failovers=1,
+        doc="Most of etcd and a replica lose their power: nobody may lead, and nothing is written.",
+        reference="R18",
+        steps=lambda s: [*(PowerOff(host=h) for h in _majority(s)), PowerOff(host=s.replicas[0])],
+        writes=None,
+        hold_seconds=45,
+        obstacle=lambda s: needs_own_etcd(s) or needs_replica(s),
     ),
     # ── balancers ───────────────────────────────────────────────────────────────────────────────
     Fault(

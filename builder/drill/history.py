@@ -61,7 +61,10 @@ class Moment(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """One drill. `stored` are the numbers found in the table at the end (None: not read)."""
+    """One drill. `stored` are the numbers found in the table at the end (None: not read).
+
+    `slowness` is 1 on usual machines, and how many times longer all takes on emulated ones.
+    """
 
     begin: float
     end: float
@@ -69,6 +72,7 @@ class History:
     samples: tuple[Sample, ...] = ()
     marks: Mapping[Moment, float] = field(default_factory=dict)
     stored: frozenset[int] | None = None
+    slowness: float = 1.0
 
     def acknowledged(self, kind: Kind, *, fresh: bool = False) -> Iterator[Attempt]:
         """`fresh`: only those whose connection was new."""

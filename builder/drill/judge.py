@@ -56,7 +56,7 @@ def figures(history: History, *, holder_from: float | None = None) -> Figures:
         errors=outcomes.count("error"),
         lost=lost(history),
         read_back=history.stored is not None,
-        double_primaries=double(history.samples, "primary"),
+        double_primaries=double(history, "primary"),
         split_writes=split_writes(writes),
         write_outage=outage(history, Kind.WRITE),
         connect_outage=outage(history, Kind.WRITE, fresh=True),
@@ -64,7 +64,7 @@ def figures(history: History, *, holder_from: float | None = None) -> Figures:
         client_wait=client_wait(history),
         longest_statement=max((a.end - a.begin for a in writes), default=0.0),
         without_one_holder=without_one(history, "holder", holder_from),
-        several_servers=several_servers(history.samples),
+        several_servers=several_servers(history),
         timelines=tuple(sorted({a.timeline for a in writes})),
     )
 
@@ -99,28 +99,28 @@ def client_wait(history: History) -> float:
     return max((outage(own, Kind.WRITE) for own in each), default=history.end - history.begin)
 
 
-def spans(samples: Iterable[Sample], word: str) -> Mapping[str, Sequence[Span]]:
+def spans(history: History, word: str) -> Mapping[str, Sequence[Span]]:
     """When each host is known to have been `word`: between samples in a row that say so."""
+    silence = SILENCE_SECONDS * history.slowness
     found: dict[str, list[Span]] = defaultdict(list)
     last: dict[str, Sample] = {}
-    for sample in sorted(samples, key=lambda s: s.at):
+    for sample in sorted(history.samples, key=lambda s: s.at):
         before = last.get(sample.host)
         last[sample.host] = sample
         if word not in sample.words:
             continue
         stretches = found[sample.host]
-        if before and word in before.words and sample.at - before.at <= SILENCE_SECONDS:
+        if before and word in before.words and sample.at - before.at <= silence:
             stretches[-1] = (stretches[-1][0], sample.at)
         else:
             stretches.append((sample.at, sample.at))
     return found
 
 
-def double(
-    samples: Iterable[Sample], word: str, tolerance: float = TOLERANCE_SECONDS
-) -> tuple[Overlap, ...]:
+def double(history: History, word: str) -> tuple[Overlap, ...]:
     """Pairs of hosts that were both `word` for longer than samples may be apart."""
-    stretches = [(host, span) for host, found in spans(samples, word).items() for span in found]
+    tolerance = TOLERANCE_SECONDS * history.slowness
+    stretches = [(host, span) for host, found in spans(history, word).items() for span in found]
     overlaps = []
     for (one, a), (other, b) in combinations(stretches, 2):
         begin, end = max(a[0], b[0]), min(a[1], b[1])
@@ -148,7 +148,7 @@ def without_one(history: History, word: str, since: float | None = None) -> floa
     if not samples:
         return history.end - history.begin
     longest, wrong_since = 0.0, None
-    for at, count in _counts(samples, word):
+    for at, count in _counts(samples, word, SILENCE_SECONDS * history.slowness):
         if since is not None and at < since:
             continue
         if count == 1:
@@ -159,24 +159,24 @@ def without_one(history: History, word: str, since: float | None = None) -> floa
     return longest
 
 
-def _counts(samples: Sequence[Sample], word: str) -> Iterator[tuple[float, int]]:
+def _counts(samples: Sequence[Sample], word: str, silence: float) -> Iterator[tuple[float, int]]:
     """At each sample, how many hosts are known to be `word`; the first seconds find out."""
     latest: dict[str, Sample] = {}
     for sample in samples:
         latest[sample.host] = sample
-        if sample.at - samples[0].at < SILENCE_SECONDS:
+        if sample.at - samples[0].at < silence:
             continue
-        fresh = (s for s in latest.values() if sample.at - s.at <= SILENCE_SECONDS)
+        fresh = (s for s in latest.values() if sample.at - s.at <= silence)
         yield sample.at, sum(word in s.words for s in fresh)
 
 
-def several_servers(samples: Iterable[Sample]) -> float:
+def several_servers(history: History) -> float:
     """The longest time in which one balancer had more than one server to write to."""
-    marked = [
+    marked = tuple(
         Sample(at=s.at, host=s.host, words=frozenset({"several"}))
         if sum(w.startswith("up:") for w in s.words) > 1
         else Sample(at=s.at, host=s.host)
-        for s in samples
-    ]
-    found = (end - begin for each in spans(marked, "several").values() for begin, end in each)
-    return max(found, default=0.0)
+        for s in history.samples
+    )
+    found = spans(replace(history, samples=marked), "several").values()
+    return max((end - begin for each in found for begin, end in each), default=0.0)

@@ -36,7 +36,9 @@ class Recorder:
     def mark(self, moment: Moment) -> None:
         self.marks[moment] = time.monotonic()
 
-    def history(self, begin: float, end: float, stored: frozenset[int] | None) -> History:
+    def history(
+        self, begin: float, end: float, stored: frozenset[int] | None, slowness: float
+    ) -> History:
         return History(
             begin=begin,
             end=end,
@@ -44,6 +46,7 @@ class Recorder:
             samples=tuple(self.samples),
             marks=dict(self.marks),
             stored=stored,
+            slowness=slowness,
         )
 
 
@@ -87,10 +90,13 @@ def _recorded(
 ) -> tuple[History, Sequence[str]]:
     recorder = Recorder()
     traffic = _traffic(ground, reads=reads)
-    limit = WARM_SECONDS + BEFORE_SECONDS + fault.hold_seconds + 2 * HEALTHY_SECONDS
+    patience = HEALTHY_SECONDS * traffic.slowness
+    limit = WARM_SECONDS + BEFORE_SECONDS + fault.hold_seconds + 2 * patience
     wanted = samples.scripts(ground.spec, ground.roles)
     with (
-        samples.sampling(ground.provider.endpoints(), wanted, recorder.samples.append),
+        samples.sampling(
+            ground.provider.endpoints(), wanted, recorder.samples.append, traffic.slowness
+        ),
         clients.running(
             traffic,
             ground.uris,
@@ -102,15 +108,15 @@ def _recorded(
         _warm(
             recorder,
             {Kind.WRITE, Kind.READ} if reads else {Kind.WRITE},
-            seconds=max(WARM_SECONDS, 5 * traffic.connect_seconds),
+            seconds=max(WARM_SECONDS * traffic.slowness, 5 * traffic.connect_seconds),
         )
         begin = time.monotonic()
         time.sleep(BEFORE_SECONDS)  # what it looks like when nothing is wrong
         _suffer(ground, fault, steps, recorder)
-        wrong = _heal(ground, recorder)
+        wrong = _heal(ground, recorder, patience)
         time.sleep(AFTER_SECONDS)  # and again
         end = time.monotonic()
-    return recorder.history(begin, end, stored(ground)), wrong
+    return recorder.history(begin, end, stored(ground), traffic.slowness), wrong
 
 
 def _allowed(provider: Any) -> Callable[[], bool]:
@@ -162,10 +168,10 @@ def _suffer(ground: Ground, fault: Fault, steps: Sequence[Step], recorder: Recor
     recorder.mark(Moment.HEALED)
 
 
-def _heal(ground: Ground, recorder: Recorder) -> Sequence[str]:
+def _heal(ground: Ground, recorder: Recorder, patience: float) -> Sequence[str]:
     """Wait until all is whole; what is still wrong after the limit."""
     ground.tell("", "waits until the cluster is whole")
-    end = time.monotonic() + HEALTHY_SECONDS
+    end = time.monotonic() + patience
     while wrong := ailments(ground.spec, ground.status()):
         if time.monotonic() > end:
             return wrong

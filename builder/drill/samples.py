@@ -42,14 +42,14 @@ def _loop(fragments: Sequence[str]) -> str:
     )
 
 
-def parse(host: str, line: str, at: float) -> Sample | None:
+def parse(host: str, line: str, at: float, slowness: float = 1.0) -> Sample | None:
     """None for half a line, and for a look too long to say anything of one moment. Pure."""
     try:
         begin, end, *words = line.split()
         seconds = float(end) - float(begin)
     except ValueError:
         return None
-    if seconds > SILENCE_SECONDS:
+    if seconds > SILENCE_SECONDS * slowness:
         return None
     return Sample(at=at, host=host, words=frozenset(words))
 
@@ -57,8 +57,11 @@ def parse(host: str, line: str, at: float) -> Sample | None:
 class Sampler:
     """One host's samples, in a thread, until told to stop."""
 
-    def __init__(self, endpoint: Endpoint, script: str, tell: Callable[[Sample], None]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, script: str, tell: Callable[[Sample], None], slowness: float
+    ) -> None:
         self._endpoint, self._script, self._tell = endpoint, script, tell
+        self._slowness, self._patience = slowness, SILENCE_SECONDS * slowness
         self._stop = threading.Event()
         self._heard = time.monotonic()
         self._connection: Connection | None = None
@@ -79,7 +82,7 @@ class Sampler:
 
         while not self._stop.is_set():
             try:
-                with connect(self._endpoint, timeout_seconds=SILENCE_SECONDS) as connection:
+                with connect(self._endpoint, timeout_seconds=self._patience) as connection:
                     self._connection, self._heard = connection, time.monotonic()
                     connection.run(self._script, timeout_seconds=_LIFE_SECONDS, on_line=self._line)
             except (PghaError, OSError):
@@ -87,13 +90,13 @@ class Sampler:
 
     def _line(self, line: str) -> None:
         self._heard = time.monotonic()
-        sample = parse(self._endpoint.host, line, self._heard)
+        sample = parse(self._endpoint.host, line, self._heard, self._slowness)
         if sample and not self._stop.is_set():
             self._tell(sample)
 
     def _drop_silent(self) -> None:
         while not self._stop.wait(INTERVAL_SECONDS):
-            if time.monotonic() - self._heard > SILENCE_SECONDS:
+            if time.monotonic() - self._heard > self._patience:
                 self._close()
 
     def _close(self) -> None:
@@ -104,10 +107,13 @@ class Sampler:
 
 @contextmanager
 def sampling(
-    endpoints: Mapping[str, Endpoint], wanted: Mapping[str, str], tell: Callable[[Sample], None]
+    endpoints: Mapping[str, Endpoint],
+    wanted: Mapping[str, str],
+    tell: Callable[[Sample], None],
+    slowness: float,
 ) -> Iterator[None]:
-    """Sample all hosts while the block runs."""
-    samplers = [Sampler(endpoints[host], script, tell) for host, script in wanted.items()]
+    """Sample all hosts while the block runs; `slowness` as in `History`."""
+    samplers = [Sampler(endpoints[host], script, tell, slowness) for host, script in wanted.items()]
     for sampler in samplers:
         sampler.start()
     try:

@@ -96,6 +96,20 @@ def stop_main(host: str, unit: str) -> Script:
     )
 
 
+def kill_for_good(host: str, unit: str) -> Script:
+    """Nothing brings it back: systemd finds a condition that does not hold."""
+    folder = f"/run/systemd/system/{unit}.d"
+    never = "[Unit]\\nConditionPathExists=/run/pgha-drill/never\\n"
+    return Script(
+        host=host,
+        do=f"{main_pid(unit)}\n"
+        f"mkdir -p {folder} && printf '{never}' >{folder}/pgha-drill.conf && "
+        'systemctl daemon-reload && kill -KILL "$pid"',
+        undo=f"rm -f {folder}/pgha-drill.conf\nsystemctl daemon-reload\nsystemctl start {unit}",
+        seconds=60,
+    )
+
+
 def kill_unit(host: str, unit: str) -> Script:
     """All processes of a unit at once."""
     return Script(host=host, do=f"systemctl kill -s KILL {unit}")
@@ -110,19 +124,19 @@ def stop_unit(host: str, unit: str) -> Script:
 
 
 # ── disks ───────────────────────────────────────────────────────────────────────────────────────
-WORK = "pgha-drill-disk"  # a unit that keeps at it
+DISK = "pgha-drill-disk"  # a unit that keeps at it
 
 
 def fill(host: str, mounted: str) -> Script:
     """To the last byte, and again whenever something is given back."""
-    file = f"{mounted}/.{WORK}"
+    file = f"{mounted}/.{DISK}"
     write = f"dd if=/dev/zero of={file} oflag=append conv=notrunc status=none 2>/dev/null"
     once = f"{write} bs=1M || {write} bs=512 || true"
     most = f"fallocate -l $(df -B1 --output=avail {mounted} | tail -n 1) {file} || true"
     return Script(
         host=host,
         do=f"{most}\n{once}\n{_kept_up(f'while sleep 0.1; do {once}; done')}",
-        undo=f"systemctl stop {WORK} 2>/dev/null || true\nrm -f {file}",
+        undo=f"systemctl stop {DISK} 2>/dev/null || true\nrm -f {file}",
         seconds=120,
     )
 
@@ -143,13 +157,13 @@ def slow(host: str, mounted: str) -> Script:
     return Script(
         host=host,
         do=f"true\n{_kept_up(loop)}",
-        undo=f"systemctl stop {WORK} 2>/dev/null || true\n{thaw} 2>/dev/null || true",
+        undo=f"systemctl stop {DISK} 2>/dev/null || true\n{thaw} 2>/dev/null || true",
     )
 
 
 def _kept_up(loop: str) -> str:
     return (
-        f"systemd-run --quiet --collect --unit={WORK} -p RuntimeMaxSec={LAST_RESORT_SECONDS} "
+        f"systemd-run --quiet --collect --unit={DISK} -p RuntimeMaxSec={LAST_RESORT_SECONDS} "
         f"sh -c {quoted([loop])}"
     )
 
@@ -207,4 +221,25 @@ def signal_postgresql(host: str, psql: str, select: str, name: str, undo: str = 
         do=f'pid=$(echo {quoted([select])} | {psql})\n[ "$pid" -gt 1 ]\nkill -{name} $pid',
         undo=undo,
         keeps=("pid",) if undo else (),
+    )
+
+
+TRANSACTION = "pgha-drill-transaction"
+
+
+def long_transaction(host: str, psql: str) -> Script:
+    """Open, with a transaction's number, and at work when this ends."""
+    text = "SET statement_timeout = 0; BEGIN; SELECT txid_current(); SELECT pg_sleep(3600);"
+    unit = f"systemd-run --quiet --collect --unit={TRANSACTION}"
+    seen = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE state = 'active' AND backend_xid IS NOT NULL AND query LIKE '%pg_sleep(3600)%'"
+        " AND pid <> pg_backend_pid()"
+    )
+    return Script(
+        host=host,
+        do=f"true\n{unit} -p RuntimeMaxSec={LAST_RESORT_SECONDS} "
+        f"sh -c {quoted([f'echo {quoted([text])} | {psql}'])} && for i in $(seq 50); do "
+        f'[ "$(echo {quoted([seen])} | {psql})" != 1 ] || exit 0; sleep 0.2; done; exit 1',
+        undo=f"systemctl stop {TRANSACTION} 2>/dev/null || true",
     )

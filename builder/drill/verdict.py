@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from builder.drill.fault import SWITCHOVER, Bound, Fault
+from builder.drill.fault import BALANCER_HUNG, SWITCHOVER, Bound, Fault
 from builder.drill.history import History, Kind, Moment
 from builder.drill.judge import (
     HOLDER_SECONDS,
@@ -119,7 +119,8 @@ def _safety(found: Figures, case: Case) -> Iterator[Check]:
     # HAProxy takes a former leader out after `fall` checks; it refuses writes from the start.
     yield _within("several servers for writes", found.several_servers, case.seconds(SWITCHOVER))
     if case.has_address:
-        yield _within("not one holder of the address", found.without_one_holder, HOLDER_SECONDS)
+        moved = max(HOLDER_SECONDS, case.seconds(BALANCER_HUNG) or 0)
+        yield _within("not one holder of the address", found.without_one_holder, moved)
     changes = max(0, len(found.timelines) - 1)
     yield Check(
         name="failovers",

@@ -38,7 +38,7 @@ def judge(survey: Survey) -> list[Finding]:
     """Everything that the answers give away; what was not asked is not judged."""
     found = [error(host, why) for host, why in survey.unreachable.items()]
     for host, said in survey.answers.items():
-        for rule in (_login, _system, _address, _memory, _disk, _packages, _foreign):
+        for rule in (_login, _system, _address, _memory, _disk, _packages, _foreign, _unattended):
             found += rule(host, said, survey)
         found += _ports(host, said, survey)
     for of_all in (_clocks, _doubles, _virtual, _routers):
@@ -124,6 +124,22 @@ def _foreign(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
             host,
             f"{unit} is active",
             "It must let the cluster's ports through; ours only closes them to strangers.",
+        )
+
+
+def _unattended(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
+    """Upgrades at six in the morning have moved many a leader."""
+    if "reboots" in said.all("unattended"):
+        yield warning(
+            host,
+            "unattended-upgrades reboots it by itself",
+            'Set Unattended-Upgrade::Automatic-Reboot "false", and reboot one host at a time.',
+        )
+    elif said.all("unattended"):
+        yield warning(
+            host,
+            "unattended-upgrades is on",
+            "After an apply it leaves the cluster's packages alone, not the libraries under them.",
         )
 
 

@@ -25,6 +25,9 @@ ss -Hltnp 2>/dev/null | awk '{ print "listens", $4, $6 }'
 for unit in ufw firewalld; do
   systemctl -q is-active $unit 2>/dev/null && echo "firewall $unit"
 done
+says() { LC_ALL=C apt-config dump "$1" 2>/dev/null | grep -qiE '"(1|true|yes|always)"'; }
+says APT::Periodic::Unattended-Upgrade && echo "unattended upgrades"
+says Unattended-Upgrade::Automatic-Reboot && echo "unattended reboots"
 if systemctl -q is-active patroni 2>/dev/null \
 && ! grep -q 'Managed by pgha-build' /etc/patroni/config.yml 2>/dev/null; then
   echo "patroni foreign"

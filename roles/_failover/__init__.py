@@ -40,7 +40,7 @@ class Timings:
     check_timeout: float = 2.0
     check_fall: int = 3
     check_rise: int = 1
-    advertisement: int = 1
+    advertisement: float = 1.0
     script_interval: int = 1
     script_timeout: int = 1
     script_fall: int = 2
@@ -87,8 +87,11 @@ class Timings:
 
     @property
     def balancer_lost(self) -> float:
-        """Three missed advertisements and the skew (RFC 5798), rounded up."""
-        return 3 * self.advertisement + 1.0
+        """Three missed advertisements and the skew, under one more (RFC 5798), and TCP tries again.
+
+        What a client had sent into the gap it sends once more after a second (RFC 6298).
+        """
+        return round(4 * self.advertisement + 1.2, 1)
 
     @property
     def keepalived_silent(self) -> int:
@@ -102,7 +105,7 @@ class Timings:
 
 
 PRESETS: Mapping[str, Timings] = {
-    "lan": Timings(ttl=20, loop_wait=5, retry_timeout=5),
+    "lan": Timings(ttl=20, loop_wait=5, retry_timeout=5, advertisement=0.7),
     "standard": Timings(
         ttl=30, loop_wait=5, retry_timeout=10, wal_sender_timeout=10, disk_silent=20
     ),
@@ -130,6 +133,7 @@ PRESETS: Mapping[str, Timings] = {
         check_fast=2.0,
         check_down=2.0,
         check_timeout=8.0,
+        advertisement=3.0,
         script_interval=3,
         script_timeout=3,
         hung_timeout=10,

@@ -101,31 +101,42 @@ def test_the_order_in_which_threads_tell_does_not_matter(ends: list[float]) -> N
     assert figures(history) == figures(replace(history, attempts=ordered))
 
 
+def seen(samples: list[Sample], slowness: float = 1.0) -> History:
+    return History(begin=0, end=60, samples=tuple(samples), slowness=slowness)
+
+
 # ── two primaries ───────────────────────────────────────────────────────────────────────────────
 def test_one_after_the_other_is_no_double_primary() -> None:
     samples = [*said("a", "primary", *every(0, 5)), *said("b", "primary", *every(5.5, 9))]
-    assert double(samples, "primary") == ()
+    assert double(seen(samples), "primary") == ()
 
 
 def test_two_at_the_same_time_are() -> None:
     samples = [*said("a", "primary", *every(0, 6)), *said("b", "primary", *every(4, 9))]
-    (found,) = double(samples, "primary")
+    (found,) = double(seen(samples), "primary")
     assert (set(found.hosts), found.begin, found.seconds) == ({"a", "b"}, 4, 2)
 
 
 def test_samples_that_are_only_as_far_apart_as_sampling_is_prove_nothing() -> None:
     samples = [*said("a", "primary", *every(0, 5)), *said("b", "primary", *every(4.5, 9))]
-    assert double(samples, "primary") == ()
+    assert double(seen(samples), "primary") == ()
+
+
+def test_on_slow_machines_samples_may_be_further_apart() -> None:
+    samples = [*said("a", "primary", 0, 4, 8, 12), *said("b", "primary", 5, 9, 13)]
+    assert double(seen(samples), "primary") == ()
+    (found,) = double(seen(samples, slowness=4), "primary")
+    assert found.seconds == 7
 
 
 def test_a_host_that_falls_silent_is_not_known_to_be_anything() -> None:
-    found = spans([*said("a", "primary", 0, 0.25, 8, 8.25)], "primary")
+    found = spans(seen([*said("a", "primary", 0, 0.25, 8, 8.25)]), "primary")
     assert found["a"] == [(0, 0.25), (8, 8.25)]
 
 
 def test_a_sample_in_between_that_says_otherwise_ends_a_span() -> None:
     samples = [*said("a", "primary", 0, 0.25, 0.75), *said("a", "", 0.5)]
-    assert spans(samples, "primary")["a"] == [(0, 0.25), (0.75, 0.75)]
+    assert spans(seen(samples), "primary")["a"] == [(0, 0.25), (0.75, 0.75)]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 50)), max_size=60))
@@ -133,9 +144,9 @@ def test_a_host_never_overlaps_with_itself_and_at_most_one_at_a_time_is_clean(
     heard: list[tuple[str, float]],
 ) -> None:
     samples = [Sample(at=at, host=host, words=frozenset({"primary"})) for host, at in heard]
-    assert all(len(set(overlap.hosts)) == 2 for overlap in double(samples, "primary"))
+    assert all(len(set(overlap.hosts)) == 2 for overlap in double(seen(samples), "primary"))
     alone = [sample for sample in samples if sample.host == "a"]
-    assert double(alone, "primary") == ()
+    assert double(seen(alone), "primary") == ()
 
 
 def test_a_write_acknowledged_on_an_old_timeline_after_a_newer_one_is_split_brain() -> None:
@@ -177,5 +188,5 @@ def test_two_holders_are_as_wrong_as_none_unless_it_counts_only_from_later_on() 
 def test_a_balancer_with_two_servers_for_writing_is_seen() -> None:
     both = [Sample(at=at, host="lb", words=frozenset({"up:a", "up:b"})) for at in every(3, 6)]
     one = [Sample(at=at, host="lb", words=frozenset({"up:a"})) for at in every(0, 2.75)]
-    assert several_servers([*one, *both]) == 3
-    assert several_servers(one) == 0
+    assert several_servers(seen([*one, *both])) == 3
+    assert several_servers(seen(one)) == 0

@@ -10,6 +10,7 @@ import pytest
 
 from builder import registry
 from builder.engine.desired import listening
+from builder.preflight.facts import facts, rows
 from builder.preflight.finding import Level
 from builder.preflight.judge import Survey, judge
 from builder.preflight.links import Link, blocked, links
@@ -85,6 +86,8 @@ TROUBLE = [
     ("disk /var/lib/etcd 90000", "disk /var/lib/etcd 100", "warning", "has 100 MiB left"),
     ("curl: 8.14", "patroni: (none)", "error", "apt knows no package patroni"),
     ("python yes", "python yes\nfirewall ufw", "warning", "ufw is active"),
+    ("python yes", "python yes\nunattended upgrades", "warning", "unattended-upgrades is on"),
+    ("python yes", "unattended upgrades\nunattended reboots\npython yes", "warning", "reboots it"),
     ("python yes", "python yes\nvirtual-here eth0", "error", "has the virtual IP 10.0.0.100"),
     ("0.0.0.0:22", "*:5432", "error", "port 5432 (PostgreSQL) is taken by sshd"),
 ]
@@ -153,3 +156,21 @@ def test_every_way_that_a_role_needs_is_tried_and_a_closed_one_is_named(
     (finding,) = blocked([link], "blocked 10.0.0.11:2379 timed out\n")
     assert (finding.level, finding.host) == (Level.ERROR, "pg1")
     assert "does not reach etcd1 at port 2379 (etcd clients): timed out" in finding.what
+
+
+def test_what_hosts_are_is_a_line_each_and_what_they_did_not_tell_is_a_question_mark(
+    survey_of: Callable[..., Survey],
+) -> None:
+    survey = survey_of(pg1=lambda text: text.partition("memory")[0])
+    head, etcd1, pg1, _ = rows(survey.answers)
+    assert head.split()[:4] == ["host", "system", "interface", "memory"]
+    assert etcd1.split()[:6] == ["etcd1", "debian", "13", "eth0", "7.8", "GiB"]
+    assert "/var/lib/etcd: 87.9 GiB, 0.9 ms" in etcd1
+    assert pg1.split() == ["pg1", "debian", "13", "?", "?", "in", "sync"]
+    assert facts(survey.answers["etcd1"]) == {
+        "system": "debian 13",
+        "interface": "eth0",
+        "memory_mib": 8000,
+        "clock_synchronised": True,
+        "data": [{"path": "/var/lib/etcd", "free_mib": 90000, "write_ms": 0.9}],
+    }
