@@ -23,7 +23,8 @@ def ailments(spec: ClusterSpec, status: Mapping[str, Any]) -> list[str]:
 def _etcd(etcd: Mapping[str, Any] | None) -> Iterator[str]:
     for name, member in (etcd or {"members": {}})["members"].items():
         if not member["healthy"]:
-            yield f"{name}: etcd is not healthy"
+            alarm = member.get("alarm")
+            yield f"{name}: etcd " + (f"has the alarm {alarm}" if alarm else "is not healthy")
         if full(member["disk"]):
             yield f"{name}: etcd's disk is full"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from builder.role import Role
 from roles.etcd.desired import cluster_resources, openings, resources
 from roles.etcd.member import founders
+from roles.etcd.operations import OPERATIONS
 from roles.etcd.settings import NAME, SECTION
 from roles.etcd.status import STATUS, needed
 
@@ -19,4 +20,5 @@ ROLE = Role(
     refine=founders,
     status=STATUS,
     needed=needed,
+    operations=OPERATIONS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,16 +38,23 @@ def _member(answer: str) -> Mapping[str, Any]:
         status = json.loads(first)[0]["Status"]
     except (ValueError, LookupError, TypeError):
         unknown = {"healthy": False, "leader": False, "version": None, "size_bytes": None}
-        return {**unknown, "advisories": [], "disk": said(answer)}
+        return {**unknown, "alarm": None, "advisories": [], "disk": said(answer)}
     return {
         "healthy": "is healthy" in health,
         # left out of the JSON while there is none
         "leader": status.get("leader") == status["header"]["member_id"],
+        "alarm": _alarm(health),
         "version": status["version"],
         "size_bytes": status["dbSize"],
         "advisories": advisories.etcd(status["version"]),
         "disk": said(answer),
     }
+
+
+def _alarm(health: str) -> str | None:
+    """etcdctl names it where it says why a member is not healthy."""
+    found = re.search(r"Active Alarm\(s\):? *([A-Z, ]+)", health)
+    return found[1].strip(" ,") if found else None
 
 
 def _rows(summary: Mapping[str, Any]) -> Sequence[str]:
@@ -55,6 +63,8 @@ def _rows(summary: Mapping[str, Any]) -> Sequence[str]:
     yield_rows = [f"{summary['healthy']} of {len(members)} healthy, {quorum}"]
     for name, member in members.items():
         state = "healthy" if member["healthy"] else "NOT HEALTHY"
+        if member["alarm"]:
+            state = f"ALARM {member['alarm']} (pgha-build ops defragment-etcd)"
         role = "leader" if member["leader"] else ""
         parts = f"{name:<12} {state:<12} {role:<8} {member['version'] or '':<8}"
         yield_rows.append(f"{parts} {row(member['disk'])}".rstrip())

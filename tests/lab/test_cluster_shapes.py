@@ -19,6 +19,7 @@ import yaml
 pytestmark = pytest.mark.lab
 
 APP = {"users": [{"name": "app"}], "databases": [{"name": "app", "owner": "app"}]}
+PATRONI = "4.1.5"
 ALL = ["etcd", "patroni", "haproxy", "keepalived"]
 
 
@@ -41,15 +42,70 @@ def _works(cluster: Any, *, replicas: bool) -> None:
         assert cluster.answers("replica", "SELECT pg_is_in_recovery()") == "t"
 
 
-def test_one_host_carries_everything(new_cluster: Any) -> None:
+# ── one host, with Patroni from PyPI and a small etcd ───────────────────────────────────────────
+@pytest.fixture(scope="module")
+def solo(new_cluster: Any) -> Iterator[Any]:
     cluster = new_cluster()
-    hosts = _hosts(cluster, solo=ALL)
-    section = {**APP, "port": 6432}
-    cluster.write({"hosts": hosts, "postgresql": section, "keepalived": _virtual(cluster)})
+    cluster.write(
+        {
+            "hosts": _hosts(cluster, solo=ALL),
+            "etcd": {"quota_mib": 16},
+            "patroni": {"pypi_version": PATRONI},
+            "postgresql": {**APP, "port": 6432},
+            "keepalived": _virtual(cluster),
+        }
+    )
     cluster.document("up", "--yes")
-    _works(cluster, replicas=False)
-    assert cluster.status()["patroni"]["leader"] == "solo"
+    yield cluster
     cluster.run("destroy", "--yes")
+
+
+def test_one_host_carries_everything(solo: Any) -> None:
+    _works(solo, replicas=False)
+    assert solo.status()["patroni"]["leader"] == "solo"
+
+
+def test_patroni_from_pypi_is_locked_with_all_that_it_needs(solo: Any) -> None:
+    assert solo.status()["patroni"]["members"]["solo"]["patroni"] == PATRONI
+    assert solo.on("solo", "patronictl version").endswith(PATRONI)
+    assert solo.run("lock").returncode == 0
+    lock = solo.home / "cluster.lock.yml"
+    packages = yaml.safe_load(lock.read_text())["hosts"]["solo"]
+    assert {"pypi/patroni", "pypi/python-etcd", "pypi/psycopg-binary", "haproxy"} <= set(packages)
+    solo.in_sync()
+    text = lock.read_text()
+    lock.write_text(text.replace(packages["pypi/ydiff"]["sha256"], "f" * 64))
+    environment = "/opt/pgha-build/patroni"
+    solo.on("solo", f"{environment}/bin/python -m pip -q uninstall -y ydiff")
+    refused = solo.run("apply", "--yes")
+    assert refused.returncode == 1
+    assert "DO NOT MATCH THE HASHES" in refused.stderr
+    lock.unlink()
+    solo.apply()
+    solo.in_sync()
+
+
+FILL = """\
+export ETCDCTL_API=3
+tls=/etc/etcd/tls
+ctl="etcdctl --endpoints=https://{address}:2379 --cacert=$tls/client-ca.crt --cert=$tls/client.crt"
+head -c 1000000 /dev/urandom | base64 -w0 >/tmp/value
+for i in $(seq 30); do
+  $ctl --key=$tls/client.key put filler </tmp/value >/dev/null 2>&1 || exit 0
+done
+exit 1
+"""
+
+
+def test_an_etcd_without_room_is_told_and_cleared_while_writes_go_on(solo: Any, until: Any) -> None:
+    solo.on("solo", FILL.format(address=solo.network[11]))
+    until(lambda: solo.status()["etcd"]["members"]["solo"]["alarm"] == "NOSPACE", 20)
+    solo.answers("primary", "INSERT INTO here VALUES (2)")
+    done = solo.run("ops", "defragment-etcd", "--yes")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert solo.status()["etcd"]["members"]["solo"]["alarm"] is None
+    assert solo.leader() == "solo"
+    solo.in_sync()
 
 
 def test_five_etcd_three_postgresql_two_balancers(new_cluster: Any) -> None:

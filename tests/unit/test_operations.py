@@ -30,6 +30,7 @@ from builder.operations.update import update
 from builder.security.rotation import Phase
 from builder.security.store import SecretStore, open_store
 from builder.spec.read import read_spec
+from roles.etcd import operations as etcd
 from roles.patroni import operations
 
 SPEC = """
@@ -56,7 +57,10 @@ def member(role: str = "replica", **more: Any) -> dict[str, Any]:
 def status(**more: Any) -> dict[str, Any]:
     """Of a cluster that is well; `more` are members that are otherwise."""
     members = {"pg1": member("leader"), "pg2": member("sync_standby"), "pg3": member()}
-    etcd = {name: {"healthy": True} for name in ("etcd1", "etcd2", "etcd3")}
+    etcd = {
+        name: {"healthy": True, "size_bytes": 9, "leader": name == "etcd1"}
+        for name in ("etcd1", "etcd2", "etcd3")
+    }
     return {
         "unreachable": {},
         "managed": {},
@@ -342,6 +346,21 @@ def test_a_machine_that_is_not_blank_or_not_there_is_not_replaced(target: Target
         walk(core.replace(asked(target, "pg9")), status())
 
 
+# ── etcd ──────────────────────────────────────────────────────────────────────────────────────────
+def test_etcds_members_are_defragmented_one_by_one_its_leader_last(target: Target) -> None:
+    seen = [r for r in walk(etcd.defragment(target), status()) if isinstance(r, On)]
+    assert [r.host for r in seen if r.label == "defragments"] == ["etcd2", "etcd3", "etcd1"]
+    labels = [r.label for r in seen]
+    assert labels.index("compacts") < labels.index("defragments") < labels.index("clears alarms")
+
+
+def test_etcd_is_left_alone_while_a_member_does_not_answer(target: Target) -> None:
+    world = status()
+    world["etcd"]["members"]["etcd3"]["size_bytes"] = None
+    with pytest.raises(OperationError, match="etcd does not answer on etcd3"):
+        walk(etcd.defragment(target), world)
+
+
 # ── interrupted ─────────────────────────────────────────────────────────────────────────────────
 BEGIN: Mapping[str, tuple[Any, tuple[str, ...]]] = {
     "switchover": (operations.switchover, ()),
@@ -350,6 +369,7 @@ BEGIN: Mapping[str, tuple[Any, tuple[str, ...]]] = {
     "rotate-passwords": (operations.rotate_passwords, ()),
     "rotate-certificates": (core.rotate_certificates, ()),
     "replace": (core.replace, ("pg2",)),
+    "defragment-etcd": (etcd.defragment, ()),
 }
 
 

@@ -16,6 +16,21 @@ hosts:
 """
 
 
+def test_an_alarm_of_etcd_is_named_with_what_clears_it(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yml"
+    file.write_text(SPEC)
+    said = (
+        '[{"Status": {"header": {"member_id": 7, "revision": 40}, "leader": 7, '
+        '"version": "3.5.16", "dbSize": 16777216}}]\n'
+        "https://10.0.0.11:2379 is unhealthy: failed to commit proposal: Active Alarm(s): NOSPACE\n"
+    )
+    probe = registry.roles()["etcd"].status
+    assert probe
+    summary = probe.summarise(read_spec(file), {"etcd1": said})
+    assert summary["members"]["etcd1"]["alarm"] == "NOSPACE"
+    assert "ALARM NOSPACE (pgha-build ops defragment-etcd)" in "\n".join(probe.rows(summary))
+
+
 def test_etcd_without_a_leader_is_told_not_stumbled_over(tmp_path: Path) -> None:
     file = tmp_path / "cluster.yml"
     file.write_text(SPEC)
