@@ -29,6 +29,7 @@ _CLIENTS = itertools.count(1)
 _BACK_OFF_SECONDS = 0.1
 _BRISK_SECONDS = 0.2  # a connection with TLS on a busy machine
 _SLOW_SECONDS = 0.5  # from there on it is the machine that is slow
+_SLOW_SSH_SECONDS = 1.5
 _PATIENCE_SECONDS = 30
 
 # What a careful application sets: bounded connecting, dead peers noticed, silence not endured.
@@ -66,15 +67,15 @@ class Traffic:
     connect_seconds: int = 2
     slowness: float = 1.0
 
-    def bearable(self, took_seconds: float) -> Traffic:
-        """What a cluster can bear on which one connection took so long."""
+    def bearable(self, took_seconds: float, ssh_seconds: float) -> Traffic:
+        """What a cluster can bear on which one connection took so long, and one over SSH."""
         times = max(1.0, took_seconds / _BRISK_SECONDS)
         return replace(
             self,
             interval_seconds=self.interval_seconds * times,
             fresh_interval_seconds=self.fresh_interval_seconds * times,
             connect_seconds=max(self.connect_seconds, ceil(5 * took_seconds)),
-            slowness=max(1.0, took_seconds / _SLOW_SECONDS),
+            slowness=max(1.0, took_seconds / _SLOW_SECONDS, ssh_seconds / _SLOW_SSH_SECONDS),
         )
 
 

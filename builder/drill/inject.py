@@ -74,7 +74,7 @@ class Injector:
         """PghaError with what the script said where it failed."""
         from builder.transport.ssh import connect
 
-        with connect(self._endpoints[host], timeout_seconds=10) as connection:
+        with connect(self._endpoints[host], timeout_seconds=30) as connection:
             done = connection.run(script, timeout_seconds=seconds)
         if done.status:
             said = (done.stderr or done.stdout).strip()[-500:]

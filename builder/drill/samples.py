@@ -18,6 +18,7 @@ from builder.transport.base import Connection, Endpoint
 
 INTERVAL_SECONDS = 0.25
 SILENCE_SECONDS = 3.0
+_LOGIN = 5.0  # seconds, times slowness
 _LIFE_SECONDS = 900
 
 
@@ -82,7 +83,7 @@ class Sampler:
 
         while not self._stop.is_set():
             try:
-                with connect(self._endpoint, timeout_seconds=self._patience) as connection:
+                with connect(self._endpoint, timeout_seconds=_LOGIN * self._slowness) as connection:
                     self._connection, self._heard = connection, time.monotonic()
                     connection.run(self._script, timeout_seconds=_LIFE_SECONDS, on_line=self._line)
             except (PghaError, OSError):
