@@ -6,7 +6,8 @@
     ├── MachineError          the machine provider cannot do what was asked
     ├── TransportError        a host could not be reached, or the connection broke (host)
     │   ├── AuthenticationError
-    │   ├── HostKeyError      the host's key is unknown or has changed (both fingerprints)
+    │   ├── HostKeyError      the host's key is not known
+    │   │   └── ChangedHostKeyError  … it is another than the known one (both fingerprints)
     │   ├── ConnectionLost    it worked, then it broke
     │   └── CommandTimeout    the host did not finish in time
     ├── LockedError           somebody else is applying (holder)
@@ -61,7 +62,11 @@ class AuthenticationError(TransportError):
 
 
 class HostKeyError(TransportError):
-    """The host's key is not known, or is another than the known one."""
+    """The host's key is not known."""
+
+
+class ChangedHostKeyError(HostKeyError):
+    """The host's key is another than the known one: nothing is planned or changed anywhere."""
 
 
 class ConnectionLost(TransportError):

@@ -19,7 +19,13 @@ from builder import lockfile, registry
 from builder.engine.desired import Desired, desired, present, roles_of
 from builder.engine.observe import Look, look
 from builder.engine.plan import Plan, leftovers, make_plan, narrowed
-from builder.errors import PghaError, PlanError, SecretsError, TransportError
+from builder.errors import (
+    ChangedHostKeyError,
+    PghaError,
+    PlanError,
+    SecretsError,
+    TransportError,
+)
 from builder.machines.base import Provider
 from builder.resources.base import Change, Present
 from builder.resources.certificate import Certificate
@@ -101,6 +107,7 @@ class Workspace:
 
         A host that has left the spec is connected to and looked at, until it is clean.
         """
+        refuse_changed_keys(connections)
         looks = dict(look(connections, self.desired.resources))
         self._refuse_foreign(looks)
         looks |= self._look_at_departed(connections, looks)
@@ -270,3 +277,10 @@ def _unified(before: str, after: str) -> tuple[str, ...]:
     if len(body) > _DIFF_LINES:
         body = [*body[:_DIFF_LINES], f"… {len(body) - _DIFF_LINES} more lines"]
     return tuple(body)
+
+
+def refuse_changed_keys(connections: Connections) -> None:
+    """Somebody else may answer at one address: then nothing is planned or changed at any."""
+    changed = [c for c in connections.values() if isinstance(c, ChangedHostKeyError)]
+    if changed:
+        raise PghaError("\n".join(c.what for c in changed), why=changed[0].why, do=changed[0].do)

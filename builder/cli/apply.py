@@ -106,10 +106,10 @@ def apply(
         reachable = _reachable(connections)
         with locked(reachable, "apply"):
             looks = workspace.look(connections)
-            if arguments.check:
-                refuse_obstacles(workspace.spec, connections, _fresh(workspace, looks))
             workspace.keep_secrets()
             plan = workspace.plan(connections, looks, only)
+            if arguments.check:
+                refuse_obstacles(workspace.spec, connections, _fresh(plan, looks))
             if saved:
                 refuse_stale(saved, plan)
             refuse_costly(plan, arguments.max_impact)
@@ -150,12 +150,13 @@ def _carry_over(bundle: Bundle, plan: Plan, reachable: Mapping[str, Connection])
         list(pool.map(one, needed))
 
 
-def _fresh(workspace: Workspace, looks: Mapping[str, Look]) -> list[str]:
-    """Hosts that answer, and that nothing has been applied to yet."""
+def _fresh(plan: Plan, looks: Mapping[str, Look]) -> list[str]:
+    """Hosts that are to change, that answer, and that nothing has been applied to yet."""
+    concerned = {host for change in plan.pending for host in change.resource.hosts}
     return [
-        name
-        for name in workspace.spec.hosts
-        if not looks[name].error and not looks[name].manifest.entries
+        host
+        for host in looks
+        if host in concerned and not looks[host].error and not looks[host].manifest.entries
     ]
 
 

@@ -18,7 +18,7 @@ from builder.preflight.judge import Survey, judge
 from builder.preflight.links import Link, attempt, blocked, links, listener
 from builder.preflight.survey import survey
 from builder.resources.package import Package
-from builder.transport.base import Connection, Connections
+from builder.transport.base import Connection, Connections, Held
 from builder.workspace import Workspace
 
 _SECONDS = 60
@@ -75,7 +75,10 @@ def _ways(asked: Survey, connections: Connections) -> Iterator[Finding]:
     with ExitStack() as stack, ThreadPoolExecutor(max_workers=len(able)) as pool:
         held = pool.map(lambda pair: _listen(*pair), _by(wanted, able, lambda link: link.target))
         for script in held:
-            stack.callback(script.release)
+            if isinstance(script, Finding):
+                yield script
+            else:
+                stack.callback(script.release)
         yield from (
             finding
             for found in pool.map(
@@ -92,8 +95,11 @@ def _by(wanted: Sequence[Link], able: Mapping[str, Connection], key: Any) -> lis
     return [(able[host], found) for host, found in groups.items()]
 
 
-def _listen(connection: Connection, wanted: Sequence[Link]) -> Any:
-    return connection.hold(listener(wanted), timeout_seconds=_SECONDS)
+def _listen(connection: Connection, wanted: Sequence[Link]) -> Held | Finding:
+    try:
+        return connection.hold(listener(wanted), timeout_seconds=_SECONDS)
+    except PghaError as failure:
+        return warning(wanted[0].target, f"ways to it could not be tried: {failure.what}")
 
 
 def _attempt(connection: Connection, wanted: Sequence[Link]) -> list[Finding]:

@@ -44,8 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         return _list(arguments)
-    if arguments.report:
-        report.require()
+    _refuse_odd(arguments)
     workspace = Workspace.open(arguments.file)
     chosen = _chosen(arguments)
     ground = _ground(workspace)
@@ -58,6 +57,20 @@ def run(arguments: argparse.Namespace) -> int:
     with workspace.connected() as found, locked(_reachable(found), "drill"):
         results, stopped = _drilled(ground, possible)
     return _told(workspace.spec.name, results, arguments, stopped)
+
+
+def _refuse_odd(arguments: argparse.Namespace) -> None:
+    """Before the first fault, not after the last."""
+    if arguments.all and arguments.names:
+        raise PghaError("--all and names of drills do not go together", do="Give one of them.")
+    if arguments.rounds is not None and arguments.rounds < 1:
+        raise PghaError(f"--rounds {arguments.rounds}: at least one round, please")
+    if arguments.report:
+        report.require()
+        try:
+            arguments.report.open("a").close()
+        except OSError as error:
+            raise PghaError(f"{arguments.report} cannot be written: {error.strerror}") from None
 
 
 def _list(arguments: argparse.Namespace) -> int:

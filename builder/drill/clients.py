@@ -70,12 +70,16 @@ class Traffic:
     def bearable(self, took_seconds: float, ssh_seconds: float) -> Traffic:
         """What a cluster can bear on which one connection took so long, and one over SSH."""
         times = max(1.0, took_seconds / _BRISK_SECONDS)
+        slowness = max(1.0, took_seconds / _SLOW_SECONDS, ssh_seconds / _SLOW_SSH_SECONDS)
         return replace(
             self,
+            writers=max(1, round(self.writers / slowness)),
+            fresh_writers=max(1, round(self.fresh_writers / slowness)),
+            readers=min(self.readers, max(1, round(self.readers / slowness))),
             interval_seconds=self.interval_seconds * times,
             fresh_interval_seconds=self.fresh_interval_seconds * times,
-            connect_seconds=max(self.connect_seconds, ceil(5 * took_seconds)),
-            slowness=max(1.0, took_seconds / _SLOW_SECONDS, ssh_seconds / _SLOW_SSH_SECONDS),
+            connect_seconds=max(self.connect_seconds, ceil(5 * took_seconds * slowness**0.5)),
+            slowness=slowness,
         )
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from builder.drill.steps import Freeze, PowerOff, Script, Step
-from builder.errors import PghaError, TransportError
+from builder.errors import PghaError
 from builder.transport.base import Endpoint
 
 UNDO_SECONDS = 60
@@ -61,12 +61,12 @@ class Injector:
         while True:
             try:
                 return self.run(step.host, step.undo_text(), seconds=20)
-            except TransportError as error:
+            except PghaError as error:
                 if time.monotonic() > end:
                     raise PghaError(
                         f"{step.host} could not be healed: {error.what}",
                         why="The fault may still be there; the host itself undoes it in time.",
-                        do=f"On {step.host}: {step.undo}",
+                        do=f"On {step.host}: sh /run/pgha-drill/undo",
                     ) from error
                 time.sleep(1)  # before the next attempt
 

@@ -92,7 +92,7 @@ def _recorded(
     traffic = _traffic(ground, reads=reads)
     patience = HEALTHY_SECONDS * traffic.slowness
     limit = WARM_SECONDS + BEFORE_SECONDS + fault.hold_seconds + 2 * patience
-    wanted = samples.scripts(ground.spec, ground.roles)
+    wanted = samples.scripts(ground.spec, ground.roles, traffic.slowness)
     with (
         samples.sampling(
             ground.provider.endpoints(), wanted, recorder.samples.append, traffic.slowness

@@ -22,16 +22,19 @@ _LOGIN = 5.0  # seconds, times slowness
 _LIFE_SECONDS = 900
 
 
-def scripts(spec: ClusterSpec, roles: Mapping[str, Role]) -> Mapping[str, str]:
+def scripts(
+    spec: ClusterSpec, roles: Mapping[str, Role], slowness: float = 1.0
+) -> Mapping[str, str]:
     """What to ask of each host: nothing of those that no role watches. Pure."""
     fragments = {
         host.name: [watch(spec, host) for name in host.roles if (watch := roles[name].watch)]
         for host in spec.hosts.values()
     }
-    return {name: _loop(found) for name, found in fragments.items() if found}
+    interval = INTERVAL_SECONDS * slowness
+    return {name: _loop(found, interval) for name, found in fragments.items() if found}
 
 
-def _loop(fragments: Sequence[str]) -> str:
+def _loop(fragments: Sequence[str], interval: float) -> str:
     """A line per look: how long it took on the host's own clock, and the words."""
     asked = "\n".join(f"{{ {fragment}\n}}" for fragment in fragments)
     return (
@@ -39,7 +42,7 @@ def _loop(fragments: Sequence[str]) -> str:
         "read -r begin _ </proc/uptime\n"
         f"words=$({{ {asked}\n}} 2>/dev/null | tr '\\n' ' ')\n"
         "read -r end _ </proc/uptime\n"
-        f'echo "$begin $end $words" || exit 0\nsleep {INTERVAL_SECONDS}\ndone'
+        f'echo "$begin $end $words" || exit 0\nsleep {interval:.2f}\ndone'
     )
 
 

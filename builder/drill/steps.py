@@ -14,6 +14,8 @@ from builder.resources.base import quoted
 STATE = "/run/pgha-drill"
 UNIT = "pgha-drill-undo"
 LAST_RESORT_SECONDS = 600
+# Healing that comes while harm is still being done waits for its end: else it would find nothing.
+_ALONE = "exec 9>>/run/pgha-drill.lock; flock -w 60 9 || exit 1\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Script:
         before, _, harm = self.do.rpartition("\n")
         keeps = "".join(f'printf "{name}=%s\\n" "${name}"; ' for name in self.keeps)
         return (
-            f"({self.undo_text()})\n"  # what a drill that was killed has left
+            f"{_ALONE}({self.undo_text()})\n"  # what a drill that was killed has left
             f"set -eu\n{before}\n"
             f"mkdir -p -m 0700 {STATE}\n"
             f"{{ {keeps}cat <<'PGHA_UNDO'\n{self.undo}\nPGHA_UNDO\n}} >{STATE}/undo\n"
@@ -43,7 +45,7 @@ class Script:
     def undo_text(self) -> str:
         """Safe to run twice, and on a host that has rebooted since."""
         return (
-            f"[ -e {STATE}/undo ] || exit 0\nsh {STATE}/undo || exit 1\nrm -rf {STATE}\n"
+            f"{_ALONE}[ -e {STATE}/undo ] || exit 0\nsh {STATE}/undo || exit 1\nrm -rf {STATE}\n"
             f"systemctl stop {UNIT}.timer 2>/dev/null || true\n"
         )
 

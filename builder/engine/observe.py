@@ -129,15 +129,21 @@ def ask(connection: Connection | TransportError, probe: Probe) -> Look:
         return Look(host=probe.host, error=connection)
     try:
         done = connection.run(probe.text(), timeout_seconds=PROBE_SECONDS)
-        if done.status and done.stderr.startswith("sudo:"):
+        if done.status and not done.stdout and (said := _of_sudo(done.stderr)):
             raise AuthenticationError(
                 probe.host,
-                done.stderr.strip().splitlines()[-1],
+                said,
                 do="Let the user use sudo without a password, or set machines.sudo_password.",
             )
         return probe.read(done.stdout)
     except TransportError as error:
         return Look(host=probe.host, error=error)
+
+
+def _of_sudo(said: str) -> str:
+    """What sudo has against us, or the shell against sudo; "" where it is neither."""
+    lines = [line for line in said.strip().splitlines() if "sudo" in line]
+    return lines[-1] if lines else ""
 
 
 def merged(resource: Resource, looks: Mapping[str, Look]) -> Observed:

@@ -6,6 +6,7 @@ import getpass
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -43,14 +44,9 @@ class ExistingProvider:
         }
 
     def _sudo_password(self) -> Callable[[], str] | None:
-        """Asked for at most once, and only when a host wants it; the same for all hosts."""
         settings = self._spec.machines.settings
         command = settings.get("sudo_password_command")
-        if command:
-            return _once(lambda: _printed_by(command))
-        if settings.get("sudo_password") == "ask":
-            return _once(lambda: getpass.getpass("Password for sudo on the hosts: "))
-        return None
+        return _asks(command) if command or settings.get("sudo_password") == "ask" else None
 
     def power(self) -> Mapping[str, Power]:
         return dict.fromkeys(self._spec.hosts, Power.UNKNOWN)
@@ -71,6 +67,14 @@ class ExistingProvider:
         named = self._spec.machines.settings.get("ssh_config")
         file = Path(named) if named else Path.home() / ".ssh" / "config"
         return SSHConfig.from_path(str(file)) if file.is_file() else SSHConfig()
+
+
+@cache
+def _asks(command: str | None) -> Callable[[], str]:
+    """Once per run, however often hosts are connected to, and only when one of them wants it."""
+    if command:
+        return _once(lambda: _printed_by(command))
+    return _once(lambda: getpass.getpass("Password for sudo on the hosts: "))
 
 
 def _once(ask: Callable[[], str]) -> Callable[[], str]:
@@ -111,8 +115,36 @@ def _endpoint(host: Host, config: Any) -> Endpoint:
         identity_files=tuple(Path(file).expanduser() for file in files),
         host_keys=(ssh.host_key,) if ssh.host_key else (),
         known_hosts=tuple(Path(file) for file in known),
-        jump=None if jump in {None, "none"} else jump,
+        jump=_through(jump, config, ssh.user, files),
     )
+
+
+def _through(
+    words: str | None, config: Any, user: str | None, files: Sequence[str]
+) -> Endpoint | None:
+    """`[user@]host[:port]`, or several with commas in between, from us to the host.
+
+    Each is looked up in ssh_config; what neither says is as for the host itself.
+    """
+    way: Endpoint | None = None
+    for word in (words or "none").split(","):
+        if word.strip().lower() == "none":
+            continue
+        login, _, place = word.strip().rpartition("@")
+        name, _, port = place.partition(":")
+        said = config.lookup(name)
+        way = Endpoint(
+            host=name,
+            address=said["hostname"],
+            port=int(port or said.get("port", 22)),
+            user=login or said.get("user") or user or getpass.getuser(),
+            identity_files=tuple(
+                Path(file).expanduser() for file in said.get("identityfile", files)
+            ),
+            known_hosts=tuple(Path(file) for file in said.get("userknownhostsfile", "").split()),
+            jump=way,
+        )
+    return way
 
 
 def _explicit(config: Any, name: str) -> Mapping[str, Any]:

@@ -17,7 +17,8 @@ CLOCK_SECONDS = 2  # certificates and leases
 FSYNC_MICROSECONDS = 10_000  # etcd docs, hardware: 99 % of syncs of its log within 10 ms
 _TAKEN_OVER = {"etcd", "haproxy"}  # as Debian's package starts them: that unit becomes ours
 MEMORY_MIB = {"patroni": 900, "etcd": 450, "haproxy": 200}
-DISK_MIB = {"/var/lib/postgresql": 5 * 1024, "/var/lib/etcd": 2 * 1024}
+DISK_MIB = {"/var/lib/etcd": 2 * 1024}
+DATA_MIB = 5 * 1024  # wherever PostgreSQL's is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +85,9 @@ def _memory(host: str, said: Answers, survey: Survey) -> Iterable[Finding]:
 def _disk(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
     for line in said.all("disk"):
         path, _sep, free = line.partition(" ")
-        if free.isdigit() and int(free) < DISK_MIB.get(path, 0):
-            yield warning(host, f"{path} has {free} MiB left; {DISK_MIB[path]} MiB are little")
+        little = DISK_MIB.get(path, DATA_MIB)
+        if free.isdigit() and int(free) < little:
+            yield warning(host, f"{path} has {free} MiB left; {little} MiB are little")
     for line in said.all("fsync"):
         path, _sep, took = line.partition(" ")
         if took.isdigit() and int(took) > FSYNC_MICROSECONDS:
@@ -97,15 +99,17 @@ def _disk(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
             )
 
 
-def _packages(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
-    for line in said.all("candidate"):
-        name, _sep, version = line.partition(": ")
-        if version in {"", "(none)"}:
-            yield error(
-                host,
-                f"apt knows no package {name}",
-                "apt-get update; or add the repository that has it.",
-            )
+def _packages(host: str, said: Answers, survey: Survey) -> Iterable[Finding]:
+    """apt says nothing of a name that it has never heard."""
+    found = dict(line.split(": ", 1) for line in said.all("candidate") if ": " in line)
+    known = {name: version for name, version in found.items() if version not in {"", "(none)"}}
+    if missing := [name for name in said.all("wanted") if name not in known]:
+        what = f"apt knows no package {', '.join(missing)}"
+        if survey.spec.sections["packages"]["sources"]:
+            yield warning(host, f"{what}: packages.sources may have them, and are not there yet")
+        else:
+            yield error(host, what, "apt-get update; or name a repository in packages.sources.")
+    for name, version in known.items():
         for flaw in advisories.package(name, version):
             yield warning(
                 host, f"apt would install {name} {version}: {flaw}", "apt-get update, or a mirror."
@@ -118,6 +122,13 @@ def _foreign(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
             host,
             "a Patroni runs here that was not set up by pgha-build",
             "Take its cluster over (pgha-build ops adopt), or stop and disable it.",
+        )
+    for line in said.all("foreign"):
+        name, _sep, file = line.partition(" ")
+        yield error(
+            host,
+            f"{name} runs here with a configuration of its own, {file}",
+            "An apply would replace it: stop and disable it, or choose another host.",
         )
     for unit in said.all("firewall"):
         yield warning(

@@ -28,6 +28,13 @@ done
 says() { LC_ALL=C apt-config dump "$1" 2>/dev/null | grep -qiE '"(1|true|yes|always)"'; }
 says APT::Periodic::Unattended-Upgrade && echo "unattended upgrades"
 says Unattended-Upgrade::Automatic-Reboot && echo "unattended reboots"
+for file in /etc/haproxy/haproxy.cfg /etc/keepalived/keepalived.conf /etc/default/etcd; do
+  grep -qs 'Managed by pgha-build' $file && continue
+  dpkg-query -W -f '${Conffiles}\\n' haproxy keepalived etcd-server 2>/dev/null |
+    awk -v f=$file '$1 == f { print $2 "  " f }' | md5sum --status -c 2>/dev/null && continue
+  unit=$(basename "${file%.*}")
+  [ ! -e $file ] || ! systemctl -q is-active "$unit" 2>/dev/null || echo "foreign $unit $file"
+done
 if systemctl -q is-active patroni 2>/dev/null \
 && ! grep -q 'Managed by pgha-build' /etc/patroni/config.yml 2>/dev/null; then
   echo "patroni foreign"
@@ -86,10 +93,12 @@ def cheap(spec: ClusterSpec, host: Host) -> str:
 
 def thorough(spec: ClusterSpec, host: Host, packages: Sequence[str]) -> str:
     """All of it: takes seconds, writes and removes one small file per disk."""
-    parts = [cheap(spec, host), _DISK.format(paths=quoted(data(host)), writes=_WRITES)]
+    directory = spec.sections.get("postgresql", {}).get("data_directory")
+    parts = [cheap(spec, host), _DISK.format(paths=quoted(data(host, directory)), writes=_WRITES)]
     if packages:
         names = quoted(packages)
         parts.append(
+            f'for n in {names}; do echo "wanted $n"; done\n'
             f"LC_ALL=C apt-cache policy {names} 2>/dev/null | "
             'awk \'/^[^ ]/ { name = $1 } $1 == "Candidate:" { print "candidate", name, $2 }\''
         )

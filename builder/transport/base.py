@@ -27,7 +27,7 @@ class Endpoint:
     identity_files: tuple[Path, ...] = ()
     host_keys: tuple[str, ...] = ()
     known_hosts: tuple[Path, ...] = ()
-    jump: str | None = None
+    jump: Endpoint | None = None  # the host to go through, which may have one, too
     agent: bool = True
     sudo_password: Callable[[], str] | None = field(default=None, repr=False)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.errors import HostKeyError
+from builder.errors import ChangedHostKeyError, HostKeyError
 from builder.transport.base import Endpoint
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def verify(endpoint: Endpoint, shown: PKey, known: Sequence[tuple[str, str]]) ->
             f"ssh-keyscan {endpoint.address} >> ~/.ssh/known_hosts, or pin it as ssh.host_key.",
         )
     expected = ", ".join(f"{kind} {_fingerprint(key)}" for kind, key in known)
-    raise HostKeyError(
+    raise ChangedHostKeyError(
         endpoint.host,
         f"its host key has changed: it shows {actual}, known is {expected}",
         why="Either the host was reinstalled, or somebody else answers at its address.",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,14 @@ from builder.transport.base import Endpoint
 from builder.transport.hostkeys import accepted, verify
 
 if TYPE_CHECKING:
-    from paramiko import PKey, Transport
+    from paramiko import AgentKey, PKey, Transport
 
 _UNACKNOWLEDGED_MS = 20000  # a host that has vanished is noticed after this
 _CONNECT_SECONDS = 5  # a host that is up answers a SYN at once, even from another continent
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+# An RSA key is called by its kind in known_hosts, and by its signature when it is shown.
+_SHOWN = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
 # What paramiko has to say it also raises; its log would put tracebacks before a person.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -64,7 +68,7 @@ def log_in(endpoint: Endpoint, sock: Any, timeout_seconds: float) -> Transport:
     transport = Transport(sock)
     transport.daemon = True
     transport.banner_timeout = transport.auth_timeout = timeout_seconds
-    if kinds := [kind for kind, _ in known if kind != "ssh-rsa"]:
+    if kinds := [kind for name, _ in known for kind in _SHOWN.get(name, (name,))]:
         options = transport.get_security_options()
         options.key_types = tuple(k for k in options.key_types if k in kinds) or options.key_types
     try:
@@ -85,7 +89,11 @@ def _authenticate(endpoint: Endpoint, transport: Transport) -> None:
     from paramiko import AuthenticationException
 
     tried: list[str] = []
-    for name, key in _keys(endpoint):
+    for name, load in _keys(endpoint):
+        key = load()
+        if isinstance(key, str):
+            tried.append(f"{name} ({key})")
+            continue
         tried.append(name)
         try:
             transport.auth_publickey(endpoint.user, key)
@@ -100,29 +108,47 @@ def _authenticate(endpoint: Endpoint, transport: Transport) -> None:
     )
 
 
-def _keys(endpoint: Endpoint) -> Iterator[tuple[str, PKey]]:
+Load = Callable[[], "PKey | str"]  # a key, or why there is none
+
+
+def _keys(endpoint: Endpoint) -> Iterator[tuple[str, Load]]:
+    """As OpenSSH: files that are named, the agent first where it holds them; then what there is."""
+    held = _agent_keys(endpoint)
+    named = endpoint.identity_files
+    files = named or tuple(Path.home() / ".ssh" / name for name in _DEFAULT_KEYS)
+    asked = {blob for file in named if (blob := _public(file))}
+    first = [key for key in held if key.asbytes() in asked] if named else held
+    yield from ((_agent_name(key), lambda key=key: key) for key in first)
+    yield from (
+        (str(file), lambda file=file: _load(file)) for file in files if named or file.is_file()
+    )
+    yield from ((_agent_name(key), lambda key=key: key) for key in held if key not in first)
+
+
+def _agent_keys(endpoint: Endpoint) -> list[AgentKey]:
     from paramiko import Agent
 
-    files = endpoint.identity_files or tuple(
-        path for name in _DEFAULT_KEYS if (path := Path.home() / ".ssh" / name).is_file()
-    )
-    for path in files:
-        yield str(path), _load(endpoint, path)
-    if endpoint.agent and not endpoint.identity_files:
-        for key in Agent().get_keys():
-            yield f"agent key {key.get_name()}", key
+    return list(Agent().get_keys()) if endpoint.agent else []
 
 
-def _load(endpoint: Endpoint, path: Path) -> PKey:
+def _agent_name(key: AgentKey) -> str:
+    return f"agent key {key.comment or key.get_name()}"
+
+
+def _public(file: Path) -> bytes | None:
+    """The public half beside a private key."""
+    try:
+        return base64.b64decode(Path(f"{file}.pub").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _load(path: Path) -> PKey | str:
     from paramiko import PasswordRequiredException, PKey, SSHException
 
     try:
         return PKey.from_path(path)
-    except (PasswordRequiredException, TypeError) as error:
-        raise AuthenticationError(
-            endpoint.host,
-            f"the key {path} is protected by a passphrase",
-            do=f"Give it to your agent: ssh-add {path}",
-        ) from error
+    except (PasswordRequiredException, TypeError):
+        return "has a passphrase: ssh-add it"
     except (OSError, SSHException, ValueError) as error:
-        raise AuthenticationError(endpoint.host, f"cannot read the key {path}: {error}") from error
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from builder.transport.base import Endpoint
@@ -28,10 +28,17 @@ def command(endpoint: Endpoint, pinned: Path, words: Sequence[str]) -> list[str]
         files = " ".join(str(file) for file in endpoint.known_hosts)
         argv += ["-o", f"UserKnownHostsFile={files}"]
     argv += ["-o", "StrictHostKeyChecking=yes"]
-    if endpoint.jump:
-        argv += ["-J", endpoint.jump]
+    if ways := list(_jumps(endpoint)):
+        argv += ["-J", ",".join(reversed(ways))]
     return [*argv, "--", endpoint.address, *words]
 
 
 def _alias(endpoint: Endpoint) -> str:
     return f"pgha-{endpoint.host}"
+
+
+def _jumps(endpoint: Endpoint) -> Iterator[str]:
+    """As they are written, from the last one on: OpenSSH looks them up in its own file."""
+    while endpoint.jump:
+        endpoint = endpoint.jump
+        yield f"{endpoint.user}@{endpoint.host}:{endpoint.port}"

@@ -188,7 +188,7 @@ def _lines(channel: Channel, deadline: float, host: str) -> Iterator[str]:
 
 def connect(endpoint: Endpoint, *, timeout_seconds: float = 15) -> SshConnection:
     """Reach a host; its key is checked before logging in. Raises TransportError and its kinds."""
-    above = connect(_jump(endpoint), timeout_seconds=timeout_seconds) if endpoint.jump else None
+    above = connect(endpoint.jump, timeout_seconds=timeout_seconds) if endpoint.jump else None
     through = above._transport if above else None
     transport = log_in(endpoint, open_socket(endpoint, through, timeout_seconds), timeout_seconds)
     connection = SshConnection(endpoint, transport, above)
@@ -198,21 +198,6 @@ def connect(endpoint: Endpoint, *, timeout_seconds: float = 15) -> SshConnection
         connection.close()
         raise
     return connection
-
-
-def _jump(endpoint: Endpoint) -> Endpoint:
-    """The host to go through: `[user@]host[:port]`, reached with the same keys."""
-    user, _, place = (endpoint.jump or "").rpartition("@")
-    name, _, port = place.partition(":")
-    return Endpoint(
-        host=name,
-        address=name,
-        port=int(port or 22),
-        user=user or endpoint.user,
-        identity_files=endpoint.identity_files,
-        known_hosts=endpoint.known_hosts,
-        agent=endpoint.agent,
-    )
 
 
 class SshConnections(Connections):

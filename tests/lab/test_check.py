@@ -33,7 +33,10 @@ def test_every_obstacle_is_found_at_once_and_apply_refuses_before_any_change(
     cluster = blank_seven()
     assert cluster.run("lab", "up").returncode == 0
     clean = cluster.run("check", "--json")
-    assert (clean.returncode, json.loads(clean.stdout)) == (0, {"findings": []})
+    said = json.loads(clean.stdout)
+    assert (clean.returncode, said["findings"]) == (0, [])
+    assert {host["system"] for host in said["hosts"].values()} == {"debian 13"}
+    assert [d["path"] for d in said["hosts"]["pg1"]["data"]] == ["/var/lib/postgresql"]
     virtual = cluster.spec()["keepalived"]["virtual_ip"].split("/")[0]
     machine = cluster.on("lb1", "cat /etc/machine-id")
     cluster.on("pg1", DAMAGE["pg1"])

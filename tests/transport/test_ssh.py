@@ -208,11 +208,44 @@ def test_a_refused_key_is_said_with_the_user_and_the_key(server: Server, tmp_pat
         connect(endpoint)
 
 
-def test_a_key_with_a_passphrase_asks_for_the_agent(server: Server, tmp_path: Path) -> None:
+def test_a_key_that_cannot_be_read_is_said_and_the_next_one_is_tried(
+    server: Server, tmp_path: Path
+) -> None:
     new_key(tmp_path / "locked", "a passphrase")
-    endpoint = replace(server.endpoint, identity_files=(tmp_path / "locked",))
-    with pytest.raises(AuthenticationError, match="ssh-add"):
-        connect(endpoint)
+    useless = (tmp_path / "locked", tmp_path / "missing")
+    with pytest.raises(AuthenticationError, match=r"locked \(.*ssh-add.*missing \(cannot be read"):
+        connect(replace(server.endpoint, identity_files=useless))
+    files = (*useless, *server.endpoint.identity_files)
+    with connect(replace(server.endpoint, identity_files=files)) as connection:
+        assert connection.run("echo in", timeout_seconds=10).stdout == "in\n"
+
+
+def test_the_agent_has_the_key_whose_file_wants_a_passphrase(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The usual case: the file is named in ssh_config, and the agent holds it open."""
+    (key,) = server.endpoint.identity_files
+    locked = tmp_path / "id"
+    locked.write_bytes(key.read_bytes())
+    locked.chmod(0o600)
+    Path(f"{locked}.pub").write_bytes(Path(f"{key}.pub").read_bytes())
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(tmp_path / "agent")])
+    try:
+        until((tmp_path / "agent").exists, "the agent listens")
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+        subprocess.run(["ssh-add", "-q", str(locked)], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret phrase", "-f", str(locked)],
+            check=True,
+        )
+        endpoint = replace(server.endpoint, identity_files=(locked,), agent=True)
+        with connect(endpoint) as connection:
+            assert connection.run("echo in", timeout_seconds=10).stdout == "in\n"
+        with pytest.raises(AuthenticationError, match="has a passphrase"):
+            connect(replace(endpoint, agent=False))
+    finally:
+        agent.terminate()
+        agent.wait()
 
 
 def test_a_closed_port_is_said_in_words(server: Server) -> None:
@@ -223,7 +256,7 @@ def test_a_closed_port_is_said_in_words(server: Server) -> None:
 def test_through_a_jump_host(server: Server) -> None:
     line = f"[127.0.0.1]:{server.port} {server.host_key}\n"
     endpoint = server.with_known_hosts(line)
-    with connect(replace(endpoint, jump=f"root@127.0.0.1:{server.port}")) as connection:
+    with connect(replace(endpoint, jump=replace(endpoint, host="way"))) as connection:
         assert connection.run("echo through", timeout_seconds=10).stdout == "through\n"
 
 

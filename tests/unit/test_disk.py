@@ -21,6 +21,10 @@ def test_a_real_file_system_says_where_it_is_mounted_and_what_is_free(tmp_path: 
     assert Path(said["mounted"]).is_mount()
     assert 0 <= said["free_percent"] <= 100
     assert said["free_bytes"] >= 0
+    for shared in ("/", "/etc", "/var/log"):
+        said = disk.said(ask(Path(shared)))
+        assert said
+        assert disk.own(said) == ""
 
 
 def test_what_is_not_there_says_nothing(tmp_path: Path) -> None:
@@ -32,10 +36,11 @@ def test_what_is_not_there_says_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "row", "full", "own"),
     [
-        ("disk / 50 100", "", False, ""),
+        ("disk / 50 100 shared", "", False, ""),
+        ("disk /var 50 100 shared", "", False, ""),
         ("disk /data 50 100", "", False, "/data"),
         ("disk /data 5 100", "5 % of /data is free", False, "/data"),
-        ("disk / 4 1000", "0.4 % of / is free", True, ""),
+        ("disk / 4 1000 shared", "0.4 % of / is free", True, ""),
     ],
 )
 def test_little_room_is_a_warning_and_none_an_ailment(

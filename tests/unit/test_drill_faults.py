@@ -34,7 +34,12 @@ class Lab:
 
 
 def disk(mounted: str, free_percent: float = 90.0) -> dict[str, Any]:
-    return {"mounted": mounted, "free_bytes": 1 << 30, "free_percent": free_percent}
+    return {
+        "mounted": mounted,
+        "free_bytes": 1 << 30,
+        "free_percent": free_percent,
+        "shared": mounted == "/",
+    }
 
 
 def status(spec: ClusterSpec) -> dict[str, Any]:

@@ -39,6 +39,7 @@ python yes
 interface eth0
 disk /var/lib/etcd 90000
 fsync /var/lib/etcd 900
+wanted curl
 candidate curl: 8.14
 """
 
@@ -84,7 +85,14 @@ TROUBLE = [
     ("python yes\n", "", "warning", "has no python3"),
     ("fsync /var/lib/etcd 900", "fsync /var/lib/etcd 25000", "warning", "takes 25.0 ms on average"),
     ("disk /var/lib/etcd 90000", "disk /var/lib/etcd 100", "warning", "has 100 MiB left"),
-    ("curl: 8.14", "patroni: (none)", "error", "apt knows no package patroni"),
+    ("curl: 8.14", "curl: (none)", "error", "apt knows no package curl"),
+    ("candidate curl: 8.14\n", "", "error", "apt knows no package curl"),
+    (
+        "python yes",
+        "python yes\nforeign haproxy /etc/haproxy.cfg",
+        "error",
+        "haproxy runs here with",
+    ),
     ("python yes", "python yes\nfirewall ufw", "warning", "ufw is active"),
     ("python yes", "python yes\nunattended upgrades", "warning", "unattended-upgrades is on"),
     ("python yes", "unattended upgrades\nunattended reboots\npython yes", "warning", "reboots it"),

@@ -1,0 +1,92 @@
+"""Hosts that exist already: how the spec and ssh_config together say they are reached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builder.machines.existing import ExistingProvider
+from builder.spec.read import read_spec
+from builder.transport.base import Endpoint
+from builder.transport.openssh import command
+
+CONFIG = """
+Host pg1
+    HostName 192.0.2.21
+    User dba
+    ProxyJump gate,ops@inner:2200
+Host gate
+    HostName gate.example.net
+    Port 2022
+    User porter
+    IdentityFile ~/.ssh/gate
+Host lb1
+    ProxyJump none
+"""
+SPEC = """
+name: orders
+machines: {{provider: existing, ssh_config: {config}{more}}}
+ssh: {{user: deploy}}
+hosts:
+  etcd1: {{address: 10.0.0.11, roles: [etcd], ssh: {{jump: "gate", port: 2222}}}}
+  pg1: {{address: 10.0.0.21, roles: [etcd]}}
+  lb1: {{address: 10.0.0.31, roles: [etcd]}}
+"""
+Reach = Callable[..., ExistingProvider]
+
+
+@pytest.fixture
+def reach(tmp_path: Path) -> Reach:
+    config = tmp_path / "ssh_config"
+    config.write_text(CONFIG)
+
+    def make(more: str = "") -> ExistingProvider:
+        file = tmp_path / "cluster.yml"
+        file.write_text(SPEC.format(config=config, more=more))
+        return ExistingProvider(read_spec(file))
+
+    return make
+
+
+def way(endpoint: Endpoint) -> list[tuple[str, str, int]]:
+    found = []
+    while endpoint.jump:
+        endpoint = endpoint.jump
+        found.append((endpoint.user, endpoint.address, endpoint.port))
+    return found
+
+
+def test_the_spec_wins_and_ssh_config_fills_in(reach: Reach) -> None:
+    endpoints = reach().endpoints()
+    assert (endpoints["pg1"].address, endpoints["pg1"].user) == ("192.0.2.21", "deploy")
+    assert (endpoints["etcd1"].address, endpoints["etcd1"].port) == ("10.0.0.11", 2222)
+    assert endpoints["lb1"].jump is None
+
+
+def test_a_jump_host_is_looked_up_in_ssh_config_too(reach: Reach) -> None:
+    endpoint = reach().endpoints()["etcd1"]
+    assert way(endpoint) == [("porter", "gate.example.net", 2022)]
+    assert endpoint.jump
+    assert endpoint.jump.identity_files == (Path.home() / ".ssh/gate",)
+
+
+def test_the_way_may_lead_through_several_hosts(reach: Reach) -> None:
+    """The first that is written is the first to be reached, and so the last from the host."""
+    endpoint = reach().endpoints()["pg1"]
+    assert way(endpoint) == [("ops", "inner", 2200), ("porter", "gate.example.net", 2022)]
+    words = command(endpoint, Path("/pins"), [])
+    assert words[words.index("-J") + 1] == "porter@gate:2022,ops@inner:2200"
+
+
+def test_sudos_password_is_asked_for_once_per_run_and_only_when_it_is_wanted(
+    reach: Reach, tmp_path: Path
+) -> None:
+    asked = tmp_path / f"asked-{os.getpid()}"
+    more = f", sudo_password_command: 'echo x >>{asked}; echo secret'"
+    endpoints = [host for _ in range(3) for host in reach(more).endpoints().values()]
+    assert not asked.exists()
+    assert {host.sudo_password() for host in endpoints if host.sudo_password} == {"secret"}
+    assert asked.read_text() == "x\n"
