@@ -15,17 +15,18 @@ import json
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
 from builder.engine.script import in_place
 from builder.errors import PghaError
 from builder.resources.base import quoted
-from builder.resources.package import BUNDLE
-from builder.resources.python_environment import PythonEnvironment
+from builder.resources.package import BUNDLE, Locked
+from builder.resources.python_environment import PREFIX, PythonEnvironment
 from builder.transport.base import Connection
 
-VERSION = 1
+VERSION = 2
 _MANIFEST = "manifest.json"
 _CHUNK = 6 * 1024 * 1024  # bytes, per script: some of it in memory here and there
 _COLLECT_SECONDS = 1800
@@ -52,6 +53,11 @@ done >Packages
 others=; [ ! -d wheels ] || others=wheels
 tar cf "$d/all.tar" Packages *.deb $others
 rm -rf "$d/archives"
+tar xOf "$d/all.tar" Packages | awk '/^Package:/ {{ p = $2 }} /^Version:/ {{ v = $2 }}
+  /^SHA256:/ {{ print "holds", p, v, $2 }}'
+tar tf "$d/all.tar" | sed -nE 's,^wheels/([^-]+)-([^-]+)-.*whl$,\\1 \\2,p' | while read -r n v; do
+  echo "holds {prefix}$(echo "$n" | tr A-Z a-z | sed -E 's/[-_.]+/-/g') $v -"
+done
 s=$(sha256sum "$d/all.tar")
 echo "collected ${{s%% *}} $(stat -c %s "$d/all.tar")"
 """
@@ -71,12 +77,16 @@ echo $sha256 >sha256
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """The packages of one operating system: where in the bundle, and what they must be."""
+    """The packages of one operating system: where in the bundle, and what they must be.
+
+    `packages` are those that the cluster asks for by name; of what comes from PyPI no checksum is
+    kept, for some of it is built on the host that collects it.
+    """
 
     member: str
     sha256: str
     size: int
-    packages: tuple[str, ...]
+    packages: Mapping[str, Locked]
 
 
 class Bundle:
@@ -106,7 +116,8 @@ class Bundle:
 
 
 def _checked(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**record, "packages": tuple(record["packages"])}
+    packages = {name: Locked(**entry) for name, entry in record["packages"].items()}
+    return {**record, "packages": packages}
 
 
 def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
@@ -134,14 +145,14 @@ def collect(
     packages: Sequence[str],
     environments: Sequence[PythonEnvironment],
     into: IO[bytes],
-) -> tuple[str, int]:
+) -> tuple[str, int, Mapping[str, Locked]]:
     """Have a host that reaches its sources fetch `packages` with all that they need.
 
     What comes from PyPI is fetched by the environments that the host has. Returns the checksum and
-    the size of the archive that was written `into`.
+    the size of the archive that was written `into`, and all that is in it.
     """
     wheels = "\n".join(item.collecting("wheels") for item in environments)
-    script = _COLLECT.format(packages=quoted(packages), wheels=wheels)
+    script = _COLLECT.format(packages=quoted(packages), wheels=wheels, prefix=PREFIX)
     said = connection.run(in_place(connection.host, script), timeout_seconds=_COLLECT_SECONDS)
     last = said.stdout.splitlines()[-1:] or [""]
     word, *rest = last[0].split()
@@ -162,7 +173,11 @@ def collect(
     connection.run(in_place("", "rm -rf /var/tmp/pgha-bundle"), timeout_seconds=_SECONDS)
     if digest.hexdigest() != sha256:
         raise PghaError(f"{connection.host}: what arrived is not what was collected")
-    return sha256, size
+    lines = (line.split() for line in said.stdout.splitlines())
+    held = {
+        w[1]: Locked(version=w[2], sha256=w[3]) for w in lines if len(w) == 4 and w[0] == "holds"
+    }
+    return sha256, size, held
 
 
 def write(path: Path, systems: Mapping[str, tuple[System, Path]]) -> None:
@@ -175,7 +190,7 @@ def write(path: Path, systems: Mapping[str, tuple[System, Path]]) -> None:
                 "member": system.member,
                 "sha256": system.sha256,
                 "size": system.size,
-                "packages": list(system.packages),
+                "packages": {name: vars(entry) for name, entry in system.packages.items()},
             }
             for name, (system, _) in systems.items()
         },
@@ -192,7 +207,10 @@ def write(path: Path, systems: Mapping[str, tuple[System, Path]]) -> None:
 
 # ── carrying over ───────────────────────────────────────────────────────────────────────────────
 def bring(
-    connection: Connection, bundle: Bundle, needed: Sequence[str], tell: Callable[[str], None]
+    connection: Connection,
+    bundle: Bundle,
+    needed: Mapping[str, Locked],
+    tell: Callable[[str], None],
 ) -> None:
     """Put a host's packages on it, unless they are there. Raises PghaError before any change."""
     name = system_of(connection)
@@ -208,6 +226,17 @@ def bring(
             f"{bundle.path} lacks {', '.join(missing)}, which {connection.host} needs",
             do="cluster.yml has changed since: make the bundle anew.",
         )
+    others = [
+        f"{name} {found.version}"
+        for name, wanted in needed.items()
+        if not _fits(wanted, found := system.packages[name])
+    ]
+    if others:
+        raise PghaError(
+            f"{bundle.path} holds {', '.join(others)}, and {connection.host} is to have others",
+            why="What cluster.yml or cluster.lock.yml pins has changed since.",
+            do="Make the bundle anew.",
+        )
     there = f"cat {BUNDLE}/sha256 2>/dev/null || :"
     if connection.run(in_place("", there), timeout_seconds=30).stdout.strip() == system.sha256:
         return
@@ -219,6 +248,12 @@ def bring(
         sent += len(chunk)
         tell(f"packages, {100 * sent // system.size} %")
     _run(connection, f"b={BUNDLE} sha256={system.sha256}\n{_UNPACK}")
+
+
+def _fits(wanted: Locked, found: Locked) -> bool:
+    """An empty version is any; an empty checksum is any of that version."""
+    version = not wanted.version or fnmatchcase(found.version, wanted.version)
+    return version and (not wanted.sha256 or found.sha256 in {wanted.sha256, "-"})
 
 
 def _run(connection: Connection, script: str) -> None:

@@ -21,7 +21,7 @@ from builder.errors import PlanError, TransportError
 from builder.fault import after_script
 from builder.preflight.survey import refuse_obstacles
 from builder.resources.base import Action, Impact
-from builder.resources.package import Package
+from builder.resources.package import Locked, Package
 from builder.resources.python_environment import PythonEnvironment
 from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
@@ -131,16 +131,11 @@ def apply(
 
 def _carry_over(bundle: Bundle, plan: Plan, reachable: Mapping[str, Connection]) -> None:
     """To every host that is to install something; all have it before the first change."""
-    needed: dict[str, list[str]] = {}
+    needed: dict[str, dict[str, Locked]] = {}
     for change in plan.pending:
-        if change.action is Action.DELETE:
-            continue
-        of_host = needed.setdefault(change.resource.hosts[0], [])
-        if isinstance(change.resource, Package):
-            of_host.append(change.resource.name)
-        elif isinstance(change.resource, PythonEnvironment):
-            of_host += change.resource.bundled_as
-    needed = {host: names for host, names in needed.items() if names}
+        wanted = change.resource
+        if isinstance(wanted, Package | PythonEnvironment) and change.action is not Action.DELETE:
+            needed.setdefault(wanted.hosts[0], {}).update(wanted.carried)
     progress = ProgressLines()
 
     def one(host: str) -> None:

@@ -41,13 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
             progress(collector, f"collects {len(wanted)} packages for {name}, and what they need")
             file = Path(folder) / name
             with file.open("wb") as into:
-                sha256, size = bundle.collect(
+                sha256, size, found = bundle.collect(
                     reached[collector], sorted(wanted.values()), environments, into
                 )
-            held = [*wanted, *(words for item in environments for words in item.bundled_as)]
-            system = System(
-                member=f"{name}.tar", sha256=sha256, size=size, packages=tuple(sorted(held))
-            )
+            names = [*wanted, *(name for item in environments for name in item.carried)]
+            held = {name: found[name] for name in sorted(names)}
+            system = System(member=f"{name}.tar", sha256=sha256, size=size, packages=held)
             made[name] = (system, file)
         bundle.write(arguments.out, made)
     megabytes = arguments.out.stat().st_size / 1e6
@@ -71,8 +70,15 @@ def _requirements(workspace: Workspace, hosts: list[str]) -> Mapping[str, str]:
     for resource in workspace.desired.resources:
         if isinstance(resource, Package):
             pinned = resource.version if resource.hosts[0] in hosts else None
+            words = f"{resource.name}={pinned}" if pinned else resource.name
+            if "=" in (before := found.get(resource.name, words)) and pinned and before != words:
+                raise PghaError(
+                    f"hosts of one system are to have both {before} and {words}",
+                    why="A bundle holds one version of a package for each system.",
+                    do="pgha-build lock --update brings all of them to one.",
+                )
             if pinned or resource.name not in found:
-                found[resource.name] = f"{resource.name}={pinned}" if pinned else resource.name
+                found[resource.name] = words
     return found
 
 

@@ -273,6 +273,16 @@ _ALL = (
         obstacle=needs_own_etcd,
     ),
     Fault(
+        name="etcd-majority-gone",
+        doc="Most of etcd's processes are killed, and do not come back.",
+        reference="R17",
+        steps=lambda s: [steps.kill_for_good(host, "etcd.service") for host in _majority(s)],
+        writes=NO_PAUSE,
+        reads=NO_PAUSE,
+        hold_seconds=60,
+        obstacle=needs_etcd,
+    ),
+    Fault(
         name="etcd-majority-and-replica-off",
         failovers=1,
         doc="Most of etcd and a replica lose their power: nobody may lead, and nothing is written.",

@@ -94,6 +94,11 @@ class Package(Resource):
     def attributes(self) -> Mapping[str, object]:
         return {"version": self.version or "any"}
 
+    @property
+    def carried(self) -> Mapping[str, Locked]:
+        """What a bundle must hold for it."""
+        return {self.name: Locked(version=self.version or "", sha256=self.sha256)}
+
     def ages(self, attribute: str) -> bool:
         """What was applied may have been a pattern, or any version: the one there is no drift."""
         return attribute == "version"

@@ -143,9 +143,12 @@ class PythonEnvironment(Resource):
         )
 
     @property
-    def bundled_as(self) -> Sequence[str]:
-        """What a bundle says it holds for it."""
-        return [f"{PREFIX}{item}" for item in self.requirements]
+    def carried(self) -> Mapping[str, Locked]:
+        """What a bundle must hold for it."""
+        return {
+            f"{PREFIX}{name}": Locked(version=str(version), sha256="")
+            for name, version in self.attributes().items()
+        }
 
     def collecting(self, into: str) -> str:
         """Shell that fetches all of it as wheels, built where there are none, with its own pip."""

@@ -58,7 +58,7 @@ def test_a_bundle_that_lacks_a_package_is_refused_before_anything_changes(lone: 
     manifest = lone.home / "parts" / "manifest.json"
     document = json.loads(manifest.read_text())
     (system,) = document["systems"].values()
-    system["packages"].remove("etcd-client")
+    del system["packages"]["etcd-client"]
     manifest.write_text(json.dumps(document))
     with tarfile.open(lone.home / "less.bundle", "w") as less:
         for part in sorted((lone.home / "parts").iterdir()):

@@ -19,11 +19,12 @@ from builder.engine.desired import desired
 from builder.errors import PghaError
 from builder.registry import roles
 from builder.resources.base import Absent, Action, Change
-from builder.resources.package import BUNDLE, Package
+from builder.resources.package import BUNDLE, Locked, Package
 from builder.transport.base import Completed
 from tests.unit.conftest import NOW
 
 NAME = "debian-13-amd64"
+ANY = {"etcd-server": Locked(version="", sha256="")}
 CONTENT = b"all packages" * 1000
 
 
@@ -47,7 +48,9 @@ def whole(tmp_path: Path) -> Path:
     file = tmp_path / "packages"
     file.write_bytes(CONTENT)
     sha256 = hashlib.sha256(CONTENT).hexdigest()
-    packages = ("etcd-client", "etcd-server")
+    packages = {
+        name: Locked(version="3.5.16-4", sha256="ab") for name in ("etcd-client", "etcd-server")
+    }
     system = System(member=f"{NAME}.tar", sha256=sha256, size=len(CONTENT), packages=packages)
     path = tmp_path / "all.bundle"
     bundle.write(path, {NAME: (system, file)})
@@ -56,7 +59,7 @@ def whole(tmp_path: Path) -> Path:
 
 def test_it_is_read_as_it_was_written(whole: Path) -> None:
     read = Bundle(whole)
-    assert read.systems[NAME].packages == ("etcd-client", "etcd-server")
+    assert list(read.systems[NAME].packages) == ["etcd-client", "etcd-server"]
     assert b"".join(read.chunks(read.systems[NAME])) == CONTENT
 
 
@@ -70,7 +73,7 @@ def _with_manifest(path: Path, document: Any) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [[], {}, {"version": 2, "systems": {}}, {"version": 1, "systems": {"a": {}}}],
+    [[], {}, {"version": 1, "systems": {}}, {"version": 2, "systems": {"a": {}}}],
 )
 def test_what_is_no_bundle_is_refused(tmp_path: Path, document: Any) -> None:
     path = tmp_path / "odd"
@@ -89,15 +92,32 @@ def test_a_bundle_that_was_cut_short_is_refused(whole: Path, cut: int) -> None:
 def test_a_host_of_another_system_is_told_so(whole: Path) -> None:
     host: Any = Host(**{"os-release": "ubuntu-24.04-amd64\n"})
     with pytest.raises(PghaError, match=f"runs ubuntu-24.04-amd64, and .* for {NAME}"):
-        bundle.bring(host, Bundle(whole), ["etcd-server"], print)
+        bundle.bring(host, Bundle(whole), ANY, print)
     assert len(host.sent) == 1, "nothing was changed"
+
+
+@pytest.mark.parametrize(
+    ("version", "sha256", "fits"),
+    [("3.5.16-4", "ab", True), ("3.5*", "", True), ("3.6*", "", False), ("3.5.16-4", "cd", False)],
+)
+def test_what_the_lock_has_otherwise_is_refused_before_anything_is_sent(
+    whole: Path, version: str, sha256: str, fits: bool
+) -> None:
+    host: Any = Host(**{"os-release": NAME})
+    needed = {"etcd-server": Locked(version=version, sha256=sha256)}
+    if fits:
+        bundle.bring(host, Bundle(whole), needed, print)
+        return
+    with pytest.raises(PghaError, match=r"holds etcd-server 3\.5\.16-4, and e1 is to have others"):
+        bundle.bring(host, Bundle(whole), needed, print)
+    assert len(host.sent) == 1
 
 
 def test_all_of_it_arrives_once(whole: Path) -> None:
     read = Bundle(whole)
     host: Any = Host(**{"os-release": NAME})
     told: list[str] = []
-    bundle.bring(host, read, ["etcd-server"], told.append)
+    bundle.bring(host, read, ANY, told.append)
     arrived = b"".join(
         base64.b64decode(script.split("PGHA_CHUNK'\n")[1].split("\n")[0])
         for script in host.sent
@@ -106,13 +126,13 @@ def test_all_of_it_arrives_once(whole: Path) -> None:
     assert arrived == CONTENT
     assert told[-1] == "packages, 100 %"
     there: Any = Host(**{"os-release": NAME, "/sha256": read.systems[NAME].sha256})
-    bundle.bring(there, read, ["etcd-server"], told.append)
+    bundle.bring(there, read, ANY, told.append)
     assert not [script for script in there.sent if "PGHA_CHUNK" in script]
 
 
 def test_scripts_are_shell_that_parses() -> None:
     for script in (
-        bundle._COLLECT.format(packages="a b", wheels="c"),
+        bundle._COLLECT.format(packages="a b", wheels="c", prefix="p/"),
         bundle._UNPACK,
         bundle.SYSTEM,
     ):
