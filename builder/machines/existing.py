@@ -13,6 +13,7 @@ from typing import Any
 
 from builder.errors import MachineError
 from builder.machines.base import Power, Progress
+from builder.machines.openssh_config import OpenSshConfig, Said
 from builder.spec.model import ClusterSpec, Host
 from builder.spec.types import one_of, optional, path, text
 from builder.transport.base import Endpoint
@@ -61,12 +62,9 @@ class ExistingProvider:
             do="Take the roles off the hosts in cluster.yml and apply, or reinstall them.",
         )
 
-    def _config(self) -> Any:
-        from paramiko import SSHConfig
-
+    def _config(self) -> OpenSshConfig:
         named = self._spec.machines.settings.get("ssh_config")
-        file = Path(named) if named else Path.home() / ".ssh" / "config"
-        return SSHConfig.from_path(str(file)) if file.is_file() else SSHConfig()
+        return OpenSshConfig(Path(named) if named else None)
 
 
 @cache
@@ -100,54 +98,55 @@ def _printed_by(command: str) -> str:
     return done.stdout.rstrip("\n")
 
 
-def _endpoint(host: Host, config: Any) -> Endpoint:
+def _endpoint(host: Host, config: OpenSshConfig) -> Endpoint:
     """The spec wins over ssh_config, what is said of the name over what is said of the address."""
-    said = {**config.lookup(host.address), **_explicit(config, host.name)}
+    said = config.of(host.name, host.address)
     ssh = host.ssh
     files = [str(ssh.identity_file)] if ssh.identity_file else said.get("identityfile", [])
-    known = said.get("userknownhostsfile", "").split()
-    jump = ssh.jump or said.get("proxyjump")
+    hostname = _first(said, "hostname")
     return Endpoint(
         host=host.name,
-        address=said["hostname"] if said["hostname"] != host.name else host.address,
-        port=ssh.port or int(said.get("port", 22)),
-        user=ssh.user or said.get("user") or getpass.getuser(),
+        address=host.address if hostname == host.name else hostname,
+        port=ssh.port or int(_first(said, "port")),
+        user=ssh.user or _first(said, "user"),
         identity_files=tuple(Path(file).expanduser() for file in files),
         host_keys=(ssh.host_key,) if ssh.host_key else (),
-        known_hosts=tuple(Path(file) for file in known),
-        jump=_through(jump, config, ssh.user, files),
+        known_hosts=_known_hosts(said),
+        jump=_through(ssh.jump or _first(said, "proxyjump"), config, ssh.user, files),
     )
 
 
+def _first(said: Said, key: str) -> str:
+    return next(iter(said.get(key, ())), "")
+
+
+def _known_hosts(said: Said) -> tuple[Path, ...]:
+    return tuple(Path(file) for file in _first(said, "userknownhostsfile").split())
+
+
 def _through(
-    words: str | None, config: Any, user: str | None, files: Sequence[str]
+    words: str, config: OpenSshConfig, user: str | None, files: Sequence[str]
 ) -> Endpoint | None:
     """`[user@]host[:port]`, or several with commas in between, from us to the host.
 
-    Each is looked up in ssh_config; what neither says is as for the host itself.
+    Each is looked up in ssh_config; keys that it does not name are those of the host.
     """
     way: Endpoint | None = None
-    for word in (words or "none").split(","):
-        if word.strip().lower() == "none":
+    for word in filter(None, (word.strip() for word in words.split(","))):
+        if word.lower() == "none":
             continue
-        login, _, place = word.strip().rpartition("@")
+        login, _, place = word.rpartition("@")
         name, _, port = place.partition(":")
-        said = config.lookup(name)
+        said = config.of(name)
         way = Endpoint(
             host=name,
-            address=said["hostname"],
-            port=int(port or said.get("port", 22)),
-            user=login or said.get("user") or user or getpass.getuser(),
+            address=_first(said, "hostname"),
+            port=int(port or _first(said, "port")),
+            user=login or config.own(said, "user") or user or _first(said, "user"),
             identity_files=tuple(
                 Path(file).expanduser() for file in said.get("identityfile", files)
             ),
-            known_hosts=tuple(Path(file) for file in said.get("userknownhostsfile", "").split()),
+            known_hosts=_known_hosts(said),
             jump=way,
         )
     return way
-
-
-def _explicit(config: Any, name: str) -> Mapping[str, Any]:
-    """What is said of the host's name; nothing, where no line mentions it."""
-    found: Mapping[str, Any] = config.lookup(name)
-    return found if found.get("hostname") != name or len(found) > 1 else {}

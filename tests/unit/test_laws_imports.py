@@ -91,7 +91,7 @@ def test_the_engine_knows_no_role_by_name() -> None:
 
 def test_only_the_transport_talks_ssh() -> None:
     found = {m for m in who_imports("paramiko") if not m.startswith("builder/transport/")}
-    assert found == {"builder/machines/existing.py", "builder/machines/vagrant/provider.py"}
+    assert found == {"builder/machines/vagrant/provider.py"}
     names = {n for module in found for n, _ in imports(ROOT / module) if "paramiko" in n}
     assert names == {"paramiko.SSHConfig"}, "they only read what ssh_config says"
 

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from builder.errors import MachineError
 from builder.machines.existing import ExistingProvider
 from builder.spec.read import read_spec
 from builder.transport.base import Endpoint
 from builder.transport.openssh import command
 
 CONFIG = """
+Include {included}
 Host pg1
     HostName 192.0.2.21
     User dba
     ProxyJump gate,ops@inner:2200
 Host gate
     HostName gate.example.net
-    Port 2022
     User porter
     IdentityFile ~/.ssh/gate
 Host lb1
@@ -41,7 +42,9 @@ Reach = Callable[..., ExistingProvider]
 @pytest.fixture
 def reach(tmp_path: Path) -> Reach:
     config = tmp_path / "ssh_config"
-    config.write_text(CONFIG)
+    included = tmp_path / "included"
+    included.write_text("Host gate\n    Port 2022\n")
+    config.write_text(CONFIG.format(included=included))
 
     def make(more: str = "") -> ExistingProvider:
         file = tmp_path / "cluster.yml"
@@ -64,6 +67,7 @@ def test_the_spec_wins_and_ssh_config_fills_in(reach: Reach) -> None:
     assert (endpoints["pg1"].address, endpoints["pg1"].user) == ("192.0.2.21", "deploy")
     assert (endpoints["etcd1"].address, endpoints["etcd1"].port) == ("10.0.0.11", 2222)
     assert endpoints["lb1"].jump is None
+    assert endpoints["lb1"].identity_files == endpoints["lb1"].known_hosts == ()
 
 
 def test_a_jump_host_is_looked_up_in_ssh_config_too(reach: Reach) -> None:
@@ -90,3 +94,10 @@ def test_sudos_password_is_asked_for_once_per_run_and_only_when_it_is_wanted(
     assert not asked.exists()
     assert {host.sudo_password() for host in endpoints if host.sudo_password} == {"secret"}
     assert asked.read_text() == "x\n"
+
+
+def test_a_file_that_ssh_cannot_read_is_said_in_its_words(reach: Reach, tmp_path: Path) -> None:
+    provider = reach()
+    (tmp_path / "ssh_config").write_text("Hots pg1\n")
+    with pytest.raises(MachineError, match=r"(?s)ssh could not read its configuration.*hots"):
+        provider.endpoints()
