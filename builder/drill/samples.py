@@ -18,7 +18,7 @@ from builder.transport.base import Connection, Endpoint
 
 INTERVAL_SECONDS = 0.25
 SILENCE_SECONDS = 3.0
-_LOGIN = 5.0  # seconds, times slowness
+_LOGIN = 15.0  # seconds, times slowness
 _LIFE_SECONDS = 900
 
 
