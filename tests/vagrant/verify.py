@@ -57,7 +57,6 @@ class Home:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     folder = tmp_path_factory.mktemp("home")
     shutil.copy(ROOT / "Vagrantfile", folder)
-    shutil.copy(Path(__file__).with_name("Vagrantfile.local"), folder)
     made = Home(folder)
     yield made
     made.run("vagrant", "destroy", "-f", check=False)
@@ -118,3 +117,19 @@ def test_destroy_leaves_no_machine(home: Home) -> None:
     home.pgha("destroy", "--yes")
     assert "running" not in home.run("vagrant", "status")
     assert not (home.folder / ".pgha/orders/vagrant.json").exists()
+
+
+def test_a_molecule_scenario_runs_in_virtual_machines(home: Home) -> None:
+    """After the others: so many machines at once are too much for an emulator."""
+    settings = {"box": "pgha", "memory_mib": 512}
+    home.run(
+        "env",
+        f"--chdir={ROOT}",
+        "PGHA_MACHINES=vagrant",
+        f"PGHA_MACHINES_SETTINGS={json.dumps(settings)}",
+        "molecule",
+        "test",
+        "-s",
+        "etcd",
+        seconds=3600,
+    )
