@@ -27,7 +27,6 @@ STATEMENT_SECONDS = 5.0
 NUMBERS = itertools.count(1)
 _CLIENTS = itertools.count(1)
 _BACK_OFF_SECONDS = 0.1
-_BRISK_SECONDS = 0.2  # a connection with TLS on a busy machine
 _SLOW_SECONDS = 0.5  # from there on it is the machine that is slow
 _SLOW_SSH_SECONDS = 1.5
 _PATIENCE_SECONDS = 30
@@ -69,17 +68,19 @@ class Traffic:
 
     def bearable(self, took_seconds: float, ssh_seconds: float) -> Traffic:
         """What a cluster can bear on which one connection took so long, and one over SSH."""
-        times = max(1.0, took_seconds / _BRISK_SECONDS)
-        slowness = max(1.0, took_seconds / _SLOW_SECONDS, ssh_seconds / _SLOW_SSH_SECONDS)
+        return self.slowed(max(1.0, took_seconds / _SLOW_SECONDS, ssh_seconds / _SLOW_SSH_SECONDS))
+
+    def slowed(self, times: float) -> Traffic:
+        """Fewer clients that pause and wait so many times longer."""
         return replace(
             self,
-            writers=max(1, round(self.writers / slowness)),
-            fresh_writers=max(1, round(self.fresh_writers / slowness)),
-            readers=min(self.readers, max(1, round(self.readers / slowness))),
+            writers=max(1, round(self.writers / times)),
+            fresh_writers=max(1, round(self.fresh_writers / times)),
+            readers=min(self.readers, max(1, round(self.readers / times))),
             interval_seconds=self.interval_seconds * times,
             fresh_interval_seconds=self.fresh_interval_seconds * times,
-            connect_seconds=max(self.connect_seconds, ceil(5 * took_seconds * slowness**0.5)),
-            slowness=slowness,
+            connect_seconds=ceil(self.connect_seconds * times),
+            slowness=self.slowness * times,
         )
 
 
