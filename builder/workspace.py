@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import lockfile, registry
-from builder.engine.desired import Desired, desired, present, roles_of
+from builder.engine.desired import Desired, desired, present, refuse_strays, roles_of
 from builder.engine.observe import Look, look
 from builder.engine.plan import Plan, leftovers, make_plan, narrowed
 from builder.errors import (
@@ -168,6 +168,7 @@ class Workspace:
         self, connections: Connections, looks: Mapping[str, Look], only: Collection[str] = ()
     ) -> Plan:
         """The plan, with unified diffs of what a person may read."""
+        refuse_strays(self.desired.resources)
         plan = make_plan(
             self.spec.name,
             self.desired.resources,

@@ -60,7 +60,7 @@ class Injector:
         end = time.monotonic() + UNDO_SECONDS
         while True:
             try:
-                return self.run(step.host, step.undo_text(), seconds=20)
+                return self.run(step.host, step.undo_text(), seconds=max(60, step.seconds))
             except PghaError as error:
                 if time.monotonic() > end:
                     raise PghaError(

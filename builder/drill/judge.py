@@ -11,6 +11,7 @@ from builder.drill.history import Attempt, History, Kind, Sample
 
 SILENCE_SECONDS = 1.5  # a host that has said nothing for so long is not known to be anything
 TOLERANCE_SECONDS = 1.0  # samples of two hosts are that far apart, on a busy machine
+LOOK_SECONDS = 5.0  # … and on the slowest
 HOLDER_SECONDS = 10.0
 
 Span = tuple[float, float]
@@ -119,7 +120,7 @@ def spans(history: History, word: str) -> Mapping[str, Sequence[Span]]:
 
 def double(history: History, word: str) -> tuple[Overlap, ...]:
     """Pairs of hosts that were both `word` for longer than samples may be apart."""
-    tolerance = TOLERANCE_SECONDS * history.slowness
+    tolerance = min(TOLERANCE_SECONDS * history.slowness, LOOK_SECONDS)
     stretches = [(host, span) for host, found in spans(history, word).items() for span in found]
     overlaps = []
     for (one, a), (other, b) in combinations(stretches, 2):

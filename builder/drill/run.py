@@ -174,7 +174,8 @@ def _warm(recorder: Recorder, wanted: Set[Kind], *, seconds: float) -> None:
             return
         if time.monotonic() > end:
             said = {a.said for a in recorder.attempts if a.said} or {"nobody says who is primary"}
-            raise _unanswered(said, _OverloadedError if done else PghaError)
+            slow = any(a.outcome is Outcome.ACK and a.end - a.begin > 1 for a in recorder.attempts)
+            raise _unanswered(said, _OverloadedError if slow else PghaError)
         time.sleep(0.1)  # until the next look
 
 

@@ -88,6 +88,8 @@ class Sampler:
             try:
                 with connect(self._endpoint, timeout_seconds=_LOGIN * self._slowness) as connection:
                     self._connection, self._heard = connection, time.monotonic()
+                    if self._stop.is_set():
+                        return
                     connection.run(self._script, timeout_seconds=_LIFE_SECONDS, on_line=self._line)
             except (PghaError, OSError):
                 self._stop.wait(INTERVAL_SECONDS)  # it is down; the silence is the sample

@@ -34,7 +34,7 @@ class Script:
         before, _, harm = self.do.rpartition("\n")
         keeps = "".join(f'printf "{name}=%s\\n" "${name}"; ' for name in self.keeps)
         return (
-            f"{_ALONE}({self.undo_text()})\n"  # what a drill that was killed has left
+            f"{_ALONE}({self._healing})\n"  # what a drill that was killed has left
             f"set -eu\n{before}\n"
             f"mkdir -p -m 0700 {STATE}\n"
             f"{{ {keeps}cat <<'PGHA_UNDO'\n{self.undo}\nPGHA_UNDO\n}} >{STATE}/undo\n"
@@ -44,8 +44,12 @@ class Script:
 
     def undo_text(self) -> str:
         """Safe to run twice, and on a host that has rebooted since."""
+        return f"{_ALONE}{self._healing}"
+
+    @property
+    def _healing(self) -> str:
         return (
-            f"{_ALONE}[ -e {STATE}/undo ] || exit 0\nsh {STATE}/undo || exit 1\nrm -rf {STATE}\n"
+            f"[ -e {STATE}/undo ] || exit 0\nsh {STATE}/undo || exit 1\nrm -rf {STATE}\n"
             f"systemctl stop {UNIT}.timer 2>/dev/null || true\n"
         )
 

@@ -68,6 +68,7 @@ class Result:
             "longest_statement_seconds": round(found.longest_statement, 2),
             "recovery_seconds": recovery(self.history),
             "timelines": list(found.timelines),
+            "slowness": round(self.history.slowness, 1),
             "ailments": list(self.ailments),
             "differences": list(self.differences),
         }

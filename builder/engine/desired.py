@@ -88,14 +88,18 @@ def _locked_environment(
     found = {n.removeprefix(PREFIX): e for n, e in entries.items() if n.startswith(PREFIX)}
     if not entries:
         return environment
-    locked = replace(environment, locked=found)
-    if strays := locked.strays() or ([] if found else ["nothing from PyPI"]):
-        raise PlanError(
-            f"cluster.lock.yml locks {'; '.join(strays)}, for {environment.address}",
-            why="cluster.yml asks for that version from PyPI, and its checksums are not known.",
-            do="pgha-build lock",
-        )
-    return locked
+    return replace(environment, locked=found)
+
+
+def refuse_strays(resources: Iterable[Resource]) -> None:
+    """Raises PlanError where the lock does not have what cluster.yml asks for from PyPI."""
+    for item in resources:
+        if isinstance(item, PythonEnvironment) and (strays := item.strays()):
+            raise PlanError(
+                f"cluster.lock.yml locks {'; '.join(strays)}, for {item.address}",
+                why="cluster.yml asks for that version, and its checksums are not known.",
+                do="pgha-build lock",
+            )
 
 
 def _all(

@@ -112,6 +112,7 @@ def _endpoint(host: Host, config: OpenSshConfig) -> Endpoint:
         identity_files=tuple(Path(file).expanduser() for file in files),
         host_keys=(ssh.host_key,) if ssh.host_key else (),
         known_hosts=_known_hosts(said),
+        ssh_config=config.file,
         jump=_through(ssh.jump or _first(said, "proxyjump"), config, ssh.user, files),
     )
 
@@ -132,12 +133,17 @@ def _through(
     Each is looked up in ssh_config; keys that it does not name are those of the host.
     """
     way: Endpoint | None = None
-    for word in filter(None, (word.strip() for word in words.split(","))):
+    for word in filter(None, (word.strip().removeprefix("ssh://") for word in words.split(","))):
         if word.lower() == "none":
             continue
         login, _, place = word.rpartition("@")
         name, _, port = place.partition(":")
+        if port and not port.isdigit():
+            raise MachineError(
+                f"the jump host {word} is not understood", do="Write it as [user@]host[:port]."
+            )
         said = config.of(name)
+        own = _first(said, "proxyjump")
         way = Endpoint(
             host=name,
             address=_first(said, "hostname"),
@@ -147,6 +153,6 @@ def _through(
                 Path(file).expanduser() for file in said.get("identityfile", files)
             ),
             known_hosts=_known_hosts(said),
-            jump=way,
+            jump=way or (_through(own, config, user, files) if own != words else None),
         )
     return way

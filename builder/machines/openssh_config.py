@@ -11,7 +11,7 @@ from builder.errors import MachineError
 Said = Mapping[str, Sequence[str]]  # each key to its values, as `ssh -G` prints them (ssh(1))
 
 _NOBODY = "pgha-build-nobody"
-_OWN = {"host", "hostname", "originalhost"}  # these name whom was asked about
+_TELLING = ("user", "port", "identityfile", "proxyjump", "userknownhostsfile")
 _LISTS = {"identityfile", "userknownhostsfile"}
 
 
@@ -19,6 +19,7 @@ class OpenSshConfig:
     """One configuration; `file` None is the user's own and the system's."""
 
     def __init__(self, file: Path | None) -> None:
+        self.file = file
         self._options = ("-F", str(file)) if file else ()
         self._nobody = self._asked(_NOBODY, *self._options)
         self._defaults = self._asked(_NOBODY, "-F", "/dev/null")
@@ -45,8 +46,8 @@ class OpenSshConfig:
         return values[0] if values and values != self._nobody.get(key) else ""
 
     def _mentioned(self, said: Said, name: str) -> bool:
-        other = {key for key in said if key not in _OWN and said[key] != self._nobody.get(key)}
-        return bool(other) or list(said.get("hostname", ())) != [name]
+        other = any(said.get(key) != self._nobody.get(key) for key in _TELLING)
+        return other or list(said.get("hostname", ())) != [name]
 
     @staticmethod
     def _asked(name: str, *options: str) -> Said:

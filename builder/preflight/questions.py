@@ -25,7 +25,11 @@ ss -Hltnp 2>/dev/null | awk '{ print "listens", $4, $6 }'
 for unit in ufw firewalld; do
   systemctl -q is-active $unit 2>/dev/null && echo "firewall $unit"
 done
-says() { LC_ALL=C apt-config dump "$1" 2>/dev/null | grep -qiE '"(1|true|yes|always)"'; }
+says() {
+  case $(apt-config dump "$1" 2>/dev/null | sed -n 's/.*"\\(.*\\)".*/\\1/p') in
+    ''|0|no|false|off) return 1 ;;
+  esac
+}
 says APT::Periodic::Unattended-Upgrade && echo "unattended upgrades"
 says Unattended-Upgrade::Automatic-Reboot && echo "unattended reboots"
 for file in /etc/haproxy/haproxy.cfg /etc/keepalived/keepalived.conf /etc/default/etcd; do

@@ -45,23 +45,35 @@ if differs >/dev/null; then apt-get -q update >/dev/null; differs && exit 1; fi
 
 # What was there before us stays when it leaves the spec.
 _OURS = "/var/lib/pgha-build/packages"
-_NOTED = """\
-for n in {names}; do
-  case $(dpkg-query -W -f '${{db:Status-Status}}' "$n" 2>/dev/null) in installed) continue ;; esac
-  grep -sqxF "$n" {ours} || echo "$n" >>{ours}
-done
+_MISSING = """\
+new=$(for n in {names}; do
+  case $(dpkg-query -W -f '${{db:Status-Status}}' "$n" 2>/dev/null) in
+    installed) ;;
+    *) echo "$n" ;;
+  esac
+done)
+"""
+_NOTED = """
+for n in $new; do grep -sqxF "$n" {ours} || echo "$n" >>{ours}; done
 """
 _REMOVE = """\
 ours=$(for n in {names}; do ! grep -sqxF "$n" {ours} || echo "$n"; done)
+needs() {{
+  apt-get -s -q remove "$@" | awk '$1 == "Remv" {{ print $2 }}' | while read -r p; do
+    printf '%s\\n' "$ours" | grep -qxF "$p" || echo "$p"
+  done
+}}
 set --
 for n in $ours; do
-  all=$(apt-get -s -q remove "$n" | awk '$1 == "Remv" {{ print $2 }}') || exit 1
-  other=$(for p in $all; do printf '%s\\n' "$ours" | grep -qxF "$p" || echo "$p"; done)
+  other=$(needs "$n")
   [ -z "$other" ] || {{ echo "$n stays: needed by" $other; continue; }}
   set -- "$@" "$n"
 done
-[ $# = 0 ] || {apt} remove "$@" || exit 1
-for n; do grep -vxF "$n" {ours} >{ours}.new; mv {ours}.new {ours}; done
+if [ $# -gt 0 ] && other=$(needs "$@") && [ -n "$other" ]; then
+  echo "$* stay: needed by" $other; set --
+fi
+[ $# = 0 ] || {apt} remove "$@"
+for n; do {{ grep -vxF "$n" {ours} || :; }} >{ours}.new; mv {ours}.new {ours}; done
 """
 
 
@@ -168,13 +180,14 @@ def _install(packages: Sequence[Package]) -> Sequence[Step]:
     apt, get = (f"{_APT} {_BUNDLED}", f"apt-get {_BUNDLED}") if packages[0].bundled else (_APT, "")
     install = f"{apt} install --no-install-recommends --allow-downgrades {requirements}"
     script = f"{install} || {{ {get or 'apt-get'} -q update && {install}; }}"
-    noted = _NOTED.format(names=quoted(package.name for package in packages), ours=_OURS)
+    missing = _MISSING.format(names=quoted(package.name for package in packages))
+    noted = _NOTED.format(ours=_OURS)
     if get:
         script = f"{get} -q update >/dev/null && {install}"
     elif locked := [package for package in packages if package.sha256]:
         files = quoted(f"{p.name}={p.version} {p.sha256}" for p in locked)
         script = f"{_SAME_FILES.format(files=files)}\n{script}"
-    return (Shell(script=f"{noted}{script}", timeout_seconds=1800),)
+    return (Shell(script=f"{missing}{script}{noted}", timeout_seconds=1800),)
 
 
 def _remove(names: Sequence[str]) -> Sequence[Step]:

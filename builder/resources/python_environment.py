@@ -51,11 +51,13 @@ class PythonEnvironment(Resource):
 
     def strays(self) -> Sequence[str]:
         """Requirements that the lock has in another version."""
-        locked = self.locked or {}
+        if self.locked is None:
+            return []
+        found = {name: entry.version for name, entry in self.locked.items()}
         return [
-            f"{name} {locked[name].version if name in locked else 'not at all'}, not {version}"
+            f"{name} {found.get(name, 'not at all')}, not {version}"
             for name, version in self._pinned.items()
-            if locked and (name not in locked or locked[name].version != version)
+            if found.get(name) != version
         ]
 
     # ── how to look ─────────────────────────────────────────────────────────────────────────────
@@ -132,7 +134,11 @@ class PythonEnvironment(Resource):
     # ── elsewhere than in a plan ────────────────────────────────────────────────────────────────
     def locking(self, *, newest: bool) -> str:
         """Shell that prints all that belongs in it, each as `package NAME VERSION SHA256`."""
-        known = ":" if newest else '"$d/bin/python" -m pip -q list --format=freeze >"$t/known"'
+        pinned = "|".join(map(re.escape, self._pinned))
+        known = (
+            f'"$d/bin/python" -m pip list --format=freeze | grep -viE "^({pinned})==" >"$t/known"'
+        )
+        known = ":" if newest else f"{known} || :"
         return _LOCK.format(
             trust=TRUST,
             folder=quoted([self.name]),
@@ -190,8 +196,11 @@ d={folder}
 "$d/bin/python" -c 'import pip' 2>/dev/null || {{ d=$t/new; python3 -m venv "$d" >&2 || exit 1; }}
 : >"$t/known"
 [ "$d" = "$t/new" ] || {known}
-"$d/bin/python" -m pip -q install --disable-pip-version-check --no-input --dry-run \\
-  --ignore-installed --report "$t/report" -c "$t/known" {index} {wanted} >&2 || exit 1
+ask() {{
+  "$d/bin/python" -m pip -q install --disable-pip-version-check --no-input --dry-run \\
+    --ignore-installed --report "$t/report" {index} "$@" {wanted} >&2
+}}
+ask -c "$t/known" || ask || exit 1
 "$d/bin/python" -c {print} "$t/report"
 """
 _PRINT = """\

@@ -29,6 +29,7 @@ class Endpoint:
     known_hosts: tuple[Path, ...] = ()
     jump: Endpoint | None = None  # the host to go through, which may have one, too
     agent: bool = True
+    ssh_config: Path | None = None  # where OpenSSH looks hosts up; None: its usual places
     sudo_password: Callable[[], str] | None = field(default=None, repr=False)
 
 

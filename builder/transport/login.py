@@ -126,9 +126,13 @@ def _keys(endpoint: Endpoint) -> Iterator[tuple[str, Load]]:
 
 
 def _agent_keys(endpoint: Endpoint) -> list[AgentKey]:
-    from paramiko import Agent
+    """None where there is no agent, or one that does not answer."""
+    from paramiko import Agent, SSHException
 
-    return list(Agent().get_keys()) if endpoint.agent else []
+    try:
+        return list(Agent().get_keys()) if endpoint.agent else []
+    except (SSHException, OSError):
+        return []
 
 
 def _agent_name(key: AgentKey) -> str:

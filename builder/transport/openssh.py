@@ -17,6 +17,8 @@ def known_hosts(endpoint: Endpoint) -> str:
 def command(endpoint: Endpoint, pinned: Path, words: Sequence[str]) -> list[str]:
     """`ssh` with all that the endpoint says; `pinned` holds `known_hosts`, where there are any."""
     argv = ["ssh", "-p", str(endpoint.port), "-l", endpoint.user]
+    if endpoint.ssh_config:
+        argv[1:1] = ["-F", str(endpoint.ssh_config)]
     for file in endpoint.identity_files:
         argv += ["-i", str(file)]
     if endpoint.identity_files:

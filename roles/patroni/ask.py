@@ -98,8 +98,9 @@ def gives_lead_away(spec: ClusterSpec, host: Host) -> str:
         return ":"
     switch = f"{_CTL} switchover --leader {host.name} --force {spec.name}"
     return (
-        f"code=$({_asks(spec, host, '/leader', 10)})\n"
-        '[ $? != 28 ] || { echo "Patroni does not say whether it leads"; exit 1; }\n'  # timed out
+        f"status=0; code=$({_asks(spec, host, '/leader', 10)}) || status=$?\n"
+        # 28: timed out
+        '[ $status != 28 ] || { echo "Patroni does not say whether it leads"; exit 1; }\n'
         '[ "$code" = 200 ] || exit 0\n'
         f"r=$({switch} 2>&1 | grep -iE 'error|fail|no ' | tail -n 1)\n"
         'echo "${r:-it hands over}"; exit 1'

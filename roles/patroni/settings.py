@@ -223,7 +223,7 @@ PATRONI = Section(
             text(
                 "Take Patroni from PyPI in this version, into a virtual environment of its own; "
                 "otherwise it is the hosts' package. PyPI's mirror is `packages.python_index`.",
-                pattern=r"[0-9]+(\.[0-9]+){1,3}",
+                pattern=r"[0-9]+\.[0-9]+\.[0-9]+",
                 expects="a version such as `4.1.5`",
                 longest=30,
             )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,6 +132,35 @@ def test_every_script_is_shell_and_leaves_its_undoing_before_it_harms(
             harm = step.do.rpartition("\n")[2]
             assert step.text().index("systemd-run") < step.text().rindex(harm)
             assert step.text().index(step.undo) < step.text().rindex(harm)
+
+
+def test_harm_is_done_and_undone_twice_over(tmp_path: Path) -> None:
+    """The scripts themselves, carried out where they may write."""
+    for name in ("systemd-run", "systemctl"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    harm = Script(
+        host="a",
+        do=f"what=$(echo it)\ntouch {tmp_path}/harm-$what",
+        undo=f"rm {tmp_path}/harm-$what",
+        keeps=("what",),
+    )
+
+    def carried_out(text: str) -> list[str]:
+        done = subprocess.run(
+            ["dash", "-c", text.replace("/run/pgha-drill", f"{tmp_path}/run")],
+            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            timeout=20,
+            check=True,
+        )
+        assert done.returncode == 0
+        return sorted(path.name for path in tmp_path.glob("harm*"))
+
+    for _ in range(2):
+        assert carried_out(harm.text()) == ["harm-it"]
+        assert carried_out(harm.undo_text()) == []
+        assert carried_out(harm.undo_text()) == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_host_that_stops_something_undoes_it(who: Scene) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +35,7 @@ from builder.security.store import SecretStore, open_store
 from builder.spec.read import read_spec
 from roles.etcd import operations as etcd
 from roles.patroni import operations
+from roles.patroni.ask import gives_lead_away
 
 SPEC = """
 name: orders
@@ -446,3 +450,29 @@ def test_an_update_keeps_to_a_pin(target: Target, pin: str, version: str | None)
     seen = updated(target, {"haproxy": pin})
     converged = [request.versions for request in seen if isinstance(request, Converge)]
     assert converged == ([{"lb1": {"haproxy": version}}] if version else [])
+
+
+# ── before a member is interrupted ──────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("curl", "passes"),
+    [
+        ("printf 503", True),
+        ("printf 000; exit 7", True),  # nothing listens: Patroni has ended
+        ("printf 000; exit 28", False),  # it took the connection and says nothing
+        ("printf 200", False),
+    ],
+)
+def test_a_member_is_interrupted_only_where_it_is_known_not_to_lead(
+    target: Target, tmp_path: Path, curl: str, passes: bool
+) -> None:
+    """The condition itself, as a step runs it."""
+    for name, text in (("curl", curl), ("patronictl", "echo Error: no candidate")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    condition = gives_lead_away(target.spec, target.spec.hosts["pg1"])
+    done = subprocess.run(
+        ["dash", "-c", f"set -e\nsaid=$(eval {shlex.quote(condition)}) || exit 1"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        check=False,
+    )
+    assert (done.returncode == 0) == passes

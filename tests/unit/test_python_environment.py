@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from builder import lockfile, registry
-from builder.engine.desired import desired
+from builder.engine.desired import desired, refuse_strays
 from builder.engine.diff import difference
 from builder.errors import PlanError
 from builder.resources.base import Absent, Action, Present
@@ -116,6 +116,7 @@ def test_what_the_lock_has_in_another_version_is_refused_until_it_is_locked_anew
         lock = {"p1": {f"{PREFIX}{name}": entry for name, entry in entries.items()}}
         lock["p1"]["curl"] = Locked(version="8", sha256=SHA)
         all_of_it = desired(ten.spec, registry.roles(), ten.secrets, NOW, locked=lock)
+        refuse_strays(all_of_it.resources)
         return next(
             r
             for r in all_of_it.resources
@@ -134,3 +135,33 @@ def test_what_pip_says_is_locked() -> None:
         "pypi/patroni": Locked(version="4.1.5", sha256=SHA),
         "pypi/psutil": Locked(version="7.1.0", sha256=OTHER),
     }
+
+
+@pytest.mark.parametrize("newest", [True, False])
+def test_locking_asks_pip_for_what_is_there_but_the_version_that_is_wanted(
+    tmp_path: Path, newest: bool
+) -> None:
+    """Carried out, with a pip that writes down what it is asked."""
+    folder = tmp_path / "environment"
+    (folder / "bin").mkdir(parents=True)
+    python = folder / "bin" / "python"
+    python.write_text(
+        f"""#!/bin/sh
+case "$*" in
+  *'pip list'*) printf 'patroni==4.1.4\\nurllib3==2.0\\n' ;;
+  *'pip -q install'*)
+    echo "$*" >{tmp_path}/asked
+    while [ $# -gt 0 ]; do case $1 in -c) cat "$2" >{tmp_path}/known ;; esac; shift; done ;;
+  *'import pip'*) ;;
+  *) echo 'package pypi/patroni 4.1.5 {SHA}' ;;
+esac
+"""
+    )
+    python.chmod(0o755)
+    script = replace(WANTED, name=str(folder)).locking(newest=newest)
+    said = subprocess.run(
+        ["dash", "-c", f"set -e\n{script}"], capture_output=True, text=True, check=False
+    )
+    assert said.stdout == f"package pypi/patroni 4.1.5 {SHA}\n", said.stderr
+    assert "patroni[etcd3]==4.1.5" in (tmp_path / "asked").read_text()
+    assert (tmp_path / "known").read_text() == ("" if newest else "urllib3==2.0\n")
