@@ -71,6 +71,7 @@ def drill(ground: Ground, fault: Fault) -> Result:
         has_address=bool(who.holder),
         ailments=wrong,
         differences=differences,
+        slowness=history.slowness,
     )
     found, checks = judged(case, history)
     return Result(

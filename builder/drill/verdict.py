@@ -89,9 +89,16 @@ class Case:
     has_address: bool
     ailments: Sequence[str] = ()
     differences: Sequence[str] = field(default=())
+    slowness: float = 1.0
 
     def seconds(self, bound: Bound | None) -> float | None:
-        return self.promises.get(bound) if isinstance(bound, str) else bound
+        """A promise follows from timings; plain seconds are what a machine itself may take.
+
+        On slow ones clients pause longer, and are answered later.
+        """
+        if bound is None or isinstance(bound, str):
+            return None if bound is None else self.promises.get(bound)
+        return bound if self.slowness == 1 else round(bound * 2 * self.slowness, 1)
 
 
 def judged(case: Case, history: History) -> tuple[Figures, tuple[Check, ...]]:

@@ -276,6 +276,11 @@ def test_over_its_bound_it_is_not() -> None:
     assert failed(CASE, 6.0) == {"no write acknowledged", "no new connection"}
 
 
+def test_on_slow_machines_only_bounds_that_are_no_promise_grow() -> None:
+    case = Case(fault=FAULTS["switchover"], promises={"s": 5.0}, has_address=True, slowness=3)
+    assert (case.seconds("s"), case.seconds(1.0), case.seconds(None)) == (5.0, 6.0, None)
+
+
 def test_what_was_not_promised_is_only_measured() -> None:
     case = replace(CASE, fault=replace(CASE.fault, writes=None))
     assert failed(case, 60.0) == set()
