@@ -24,7 +24,7 @@ from builder.resources.base import (
     quoted,
 )
 from builder.resources.patroni_config import PatroniConfig, RestApi
-from builder.resources.steps import Await, Step
+from builder.resources.steps import Await, Shell, Step
 from builder.spec.model import ClusterSpec
 
 _PARAMETERS = "postgresql.parameters."
@@ -62,6 +62,17 @@ _LEADER_LOWERS_FIRST = frozenset(
         "max_locks_per_transaction",
     }
 )
+
+
+# Ends when it has been in force for a second; or after ten, whatever is then.
+_SETTLED = """\
+calm=0
+for _ in $(seq 10); do
+  if {{ {waits}; }}; then calm=0; else calm=$((calm + 1)); fi
+  [ $calm -lt 2 ] || break
+  sleep 1
+done
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +113,18 @@ class RunningPostgresql(Resource):
 
     def steps(self, change: Change) -> Sequence[Step]:
         whole = Await(what="all members are back", condition=self.complete, timeout_seconds=300)
+        # Who has just handed over was restarted by that.
+        restart = self.api.send("POST", "/restart", {}, 120, only_if=self._waits())
         return (
             whole,
             Await(what="it leads no more", condition=self.leaves, timeout_seconds=60),
             whole,
-            # Who has just handed over was restarted by that.
-            self.api.send("POST", "/restart", {}, 120, only_if=self._waits()),
+            restart,
+            whole,
+            # A replica that has not yet replayed that the leader has fewer connections now starts
+            # with the old number (patroni/postgresql/config.py, effective_configuration).
+            Shell(script=_SETTLED.format(waits=self._waits())),
+            restart,
             whole,
         )
 
