@@ -121,9 +121,12 @@ class RunningPostgresql(Resource):
             whole,
             restart,
             whole,
-            # A replica that has not yet replayed that the leader has fewer connections now starts
-            # with the old number (patroni/postgresql/config.py, effective_configuration).
+            # A replica may start with its leader's older numbers (patroni/postgresql/config.py,
+            # effective_configuration), or by what Patroni knew while PostgreSQL was down: told to
+            # reload, it goes by its configuration in etcd again.
             Shell(script=_SETTLED.format(waits=self._waits())),
+            self.api.send("POST", "/reload", {}, 30, only_if=self._waits()),
+            Shell(script=f"if {{ {self._waits()}; }}; then\n{self.api.everybody_has_read()}\nfi"),
             restart,
             whole,
         )

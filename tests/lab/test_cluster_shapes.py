@@ -80,8 +80,10 @@ def test_patroni_from_pypi_is_locked_with_all_that_it_needs(solo: Any) -> None:
     refused = solo.run("apply", "--yes")
     assert refused.returncode == 1
     assert "DO NOT MATCH THE HASHES" in refused.stderr
-    lock.unlink()
+    lock.write_text(text)
     solo.apply()
+    solo.in_sync()
+    lock.unlink()
     solo.in_sync()
 
 
