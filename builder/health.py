@@ -40,7 +40,7 @@ def _patroni(spec: ClusterSpec, patroni: Mapping[str, Any] | None) -> Iterator[s
         yield "Patroni is paused"
     for name, member in members.items():
         wanted = "running" if name == patroni["leader"] else "streaming"
-        if member["state"] != wanted or not member["answers"]:
+        if not (member["state"] == wanted or _streams(member)) or not member["answers"]:
             yield f"{name}: PostgreSQL is {member['state'] or 'silent'}, not {wanted}"
         if full(member["disk"]):
             yield f"{name}: PostgreSQL's disk is full"
@@ -50,6 +50,12 @@ def _patroni(spec: ClusterSpec, patroni: Mapping[str, Any] | None) -> Iterator[s
         standbys = [m for m in members.values() if m["role"] in {"sync_standby", "quorum_standby"}]
         if not standbys:
             yield "no replica is synchronous yet"
+
+
+def _streams(member: Mapping[str, Any]) -> bool:
+    """Patroni 3.0 (Debian 12) calls a replica that streams `running`, as any other."""
+    old = str(member.get("patroni") or "").startswith("3.0.")
+    return old and member["state"] == "running" and member.get("lag_bytes") == 0
 
 
 def _haproxy(haproxy: Mapping[str, Any] | None, patroni: Mapping[str, Any] | None) -> Iterator[str]:

@@ -221,6 +221,18 @@ def test_a_member_on_another_timeline_or_not_synchronous_is_not_whole(spec: Clus
     assert len(ailments(spec, found)) == 2
 
 
+@pytest.mark.parametrize(
+    ("version", "lag", "wrong"), [("3.0.2", 0, 0), ("3.0.2", 9000, 1), ("4.0.7", 0, 1)]
+)
+def test_patroni_of_debian_12_calls_a_streaming_replica_running(
+    spec: ClusterSpec, version: str, lag: int, wrong: int
+) -> None:
+    found = status(spec)
+    replica = {"state": "running", "patroni": version, "lag_bytes": lag}
+    found["patroni"]["members"]["pg2"] |= replica
+    assert len(ailments(spec, found)) == wrong
+
+
 # ── samples ─────────────────────────────────────────────────────────────────────────────────────
 def test_hosts_that_a_role_watches_are_asked_and_the_rest_is_left_alone(spec: ClusterSpec) -> None:
     found = samples.scripts(spec, registry.roles())
