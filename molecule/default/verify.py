@@ -13,7 +13,6 @@ def test_the_cluster_answers_on_both_sides():
 def test_no_acknowledged_write_is_lost_when_hosts_die():
     done = pgha(
         "drill",
-        "switchover",
         "host-power-off",
         "balancer-power-off",
         "--yes",

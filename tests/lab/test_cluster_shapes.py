@@ -131,7 +131,7 @@ def test_five_etcd_three_postgresql_two_balancers_on_debian_12(new_cluster: Any)
     assert status["etcd"]["healthy"] == 5
     assert status["patroni"]["members"]["p1"]["postgresql"].startswith("15.")
     assert len(status["haproxy"]["balancers"]["b1"]["replica"]) == 2
-    done = cluster.run("drill", "switchover", "postgres-kill", "balancer-power-off", "--yes")
+    done = cluster.run("drill", "switchover", "balancer-power-off", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     cluster.run("destroy", "--yes")
 
