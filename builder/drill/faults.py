@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from builder.drill import steps
 from builder.drill.disk_faults import DISK_FAULTS
+from builder.drill.etcd_faults import ETCD_FAULTS
 from builder.drill.fault import (
     BALANCER_HUNG,
     BALANCER_LOST,
     CRASHED,
-    ETCD_MEMBER,
     HOST_LOST,
     NO_PAUSE,
     POSTGRESQL_HUNG,
@@ -22,7 +22,6 @@ from builder.drill.fault import (
     SWITCHOVER,
     Fault,
     needs_balancers,
-    needs_etcd,
     needs_own_etcd,
     needs_replica,
 )
@@ -33,10 +32,6 @@ from builder.resources.sql import Server
 
 def _others(scene: Scene, hosts: Sequence[str]) -> tuple[str, ...]:
     return tuple(scene.address(h) for h in hosts if h != scene.leader)
-
-
-def _majority(scene: Scene) -> Sequence[str]:
-    return scene.etcd[: len(scene.etcd) // 2 + 1]
 
 
 # ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────
@@ -233,65 +228,7 @@ _ALL = (
         hold_seconds=60,
         obstacle=needs_own_etcd,
     ),
-    # ── etcd ────────────────────────────────────────────────────────────────────────────────────
-    Fault(
-        name="etcd-member-off",
-        doc="A member of etcd that does not lead it loses its power.",
-        reference="R16",
-        steps=lambda s: [PowerOff(host=s.etcd_follower)],
-        writes=NO_PAUSE,
-        reads=NO_PAUSE,
-        obstacle=needs_own_etcd,
-    ),
-    Fault(
-        name="etcd-leader-off",
-        doc="The leader of etcd loses its power.",
-        reference="R16",
-        steps=lambda s: [PowerOff(host=s.etcd_leader)],
-        writes=ETCD_MEMBER,
-        reads=ETCD_MEMBER,
-        obstacle=needs_own_etcd,
-    ),
-    Fault(
-        name="etcd-leader-stop",
-        doc="The leader of etcd hangs (SIGSTOP).",
-        reference="R16",
-        steps=lambda s: [steps.stop_main(s.etcd_leader, "etcd.service")],
-        writes=ETCD_MEMBER,
-        reads=ETCD_MEMBER,
-        hold_seconds=30,
-        obstacle=needs_etcd,
-    ),
-    Fault(
-        name="etcd-majority-off",
-        doc="Most of etcd loses its power.",
-        reference="R17",
-        steps=lambda s: [PowerOff(host=host) for host in _majority(s)],
-        writes=NO_PAUSE,
-        reads=NO_PAUSE,
-        hold_seconds=60,
-        obstacle=needs_own_etcd,
-    ),
-    Fault(
-        name="etcd-majority-gone",
-        doc="Most of etcd's processes are killed, and do not come back.",
-        reference="R17",
-        steps=lambda s: [steps.kill_for_good(host, "etcd.service") for host in _majority(s)],
-        writes=NO_PAUSE,
-        reads=NO_PAUSE,
-        hold_seconds=60,
-        obstacle=needs_etcd,
-    ),
-    Fault(
-        name="etcd-majority-and-replica-off",
-        failovers=1,
-        doc="Most of etcd and a replica lose their power: nobody may lead, and nothing is written.",
-        reference="R18",
-        steps=lambda s: [*(PowerOff(host=h) for h in _majority(s)), PowerOff(host=s.replicas[0])],
-        writes=None,
-        hold_seconds=45,
-        obstacle=lambda s: needs_own_etcd(s) or needs_replica(s),
-    ),
+    *ETCD_FAULTS,
     # ── balancers ───────────────────────────────────────────────────────────────────────────────
     Fault(
         name="balancer-power-off",

@@ -7,7 +7,7 @@ from typing import Any
 
 from builder.preflight.questions import Answers
 
-_HEAD = ("host", "system", "interface", "memory", "clock", "data: free, synchronous write")
+_HEAD = ("host", "system", "interface", "memory", "clock", "data: free, 99 % of writes within")
 
 
 def facts(said: Answers) -> Mapping[str, Any]:

@@ -62,7 +62,7 @@ def _system(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
     if said.one("init") != "systemd":
         yield error(host, f"its first process is {said.one('init')}, not systemd")
     if not said.all("python"):
-        yield warning(host, "has no python3: ways between hosts, and VRRP, were not tried")
+        yield warning(host, "has no python3: its disks, and ways between hosts, were not tried")
 
 
 def _address(host: str, said: Answers, survey: Survey) -> Iterable[Finding]:
@@ -93,7 +93,7 @@ def _disk(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
         if took.isdigit() and int(took) > FSYNC_MICROSECONDS:
             yield warning(
                 host,
-                f"a synchronous write to {path} takes {int(took) / 1000:.1f} ms on average",
+                f"one in a hundred synchronous writes to {path} takes {int(took) / 1000:.1f} ms",
                 "Over 10 ms, etcd loses its leader under load: a faster disk, or `failover: "
                 "{preset: slow}`.",
             )

@@ -10,7 +10,6 @@ from builder.resources.base import quoted
 from builder.spec.model import ClusterSpec, Host
 
 LISTEN_SECONDS = 4  # Keepalived announces every second, or at most every few
-_WRITES = 50
 
 _CHEAP = """\
 echo "user $(id -u)"
@@ -46,17 +45,38 @@ fi
 command -v python3 >/dev/null && echo "python yes"
 """
 
+# For each path: where it will be, how much room there is, and how long the slowest but one of
+# a hundred synchronous writes took, in microseconds.
 _DISK = """\
-for want in {paths}; do
-  there=$want; while [ ! -d "$there" ]; do there=$(dirname "$there"); done
-  echo "disk $want $(df -Pm "$there" | awk 'NR == 2 {{ print $4 }}')"
-  file=$there/.pgha-build-fsync
-  begin=$(date +%s%N)
-  dd if=/dev/zero of="$file" bs=4k count={writes} oflag=dsync 2>/dev/null || begin=
-  end=$(date +%s%N)
-  rm -f "$file"
-  [ -z "$begin" ] || echo "fsync $want $(( (end - begin) / {writes} / 1000 ))"
-done
+import os, sys, time
+for want in sys.argv[1:]:
+    there = want
+    while not os.path.isdir(there): there = os.path.dirname(there)
+    disk = os.statvfs(there)
+    print("disk", want, disk.f_bavail * disk.f_frsize >> 20)
+    name = there + "/.pgha-build-fsync"
+    took = []
+    try:
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_DSYNC, 0o600)
+        end = time.monotonic() + 5
+        while len(took) < 100 and time.monotonic() < end:
+            begin = time.monotonic()
+            os.write(file, bytes(4096))
+            took.append(time.monotonic() - begin)
+        os.close(file)
+        print("fsync", want, int(sorted(took)[-1 - len(took) // 100] * 1000000))
+    except OSError: pass
+    finally:
+        try: os.unlink(name)
+        except OSError: pass
+"""
+
+# Many a machine does not answer a ping. None can hide from ARP.
+_VIRTUAL = """\
+if ping -n -q -c 1 -W 1 {address} >/dev/null 2>&1 \\
+|| ip -4 neighbour show to {address} nud reachable 2>/dev/null | grep -q lladdr; then
+  echo 'virtual answers'
+fi
 """
 
 # Who announces a virtual router here: address and router id of every VRRP packet.
@@ -98,7 +118,7 @@ def cheap(spec: ClusterSpec, host: Host) -> str:
 def thorough(spec: ClusterSpec, host: Host, packages: Sequence[str]) -> str:
     """All of it: takes seconds, writes and removes one small file per disk."""
     directory = spec.sections.get("postgresql", {}).get("data_directory")
-    parts = [cheap(spec, host), _DISK.format(paths=quoted(data(host, directory)), writes=_WRITES)]
+    parts = [cheap(spec, host), f"python3 -c {quoted((_DISK, *data(host, directory)))} 2>/dev/null"]
     if packages:
         names = quoted(packages)
         parts.append(
@@ -107,7 +127,7 @@ def thorough(spec: ClusterSpec, host: Host, packages: Sequence[str]) -> str:
             'awk \'/^[^ ]/ { name = $1 } $1 == "Candidate:" { print "candidate", name, $2 }\''
         )
     if virtual := virtual_ip(spec):
-        parts.append(f"ping -n -q -c 1 -W 1 {virtual} >/dev/null 2>&1 && echo 'virtual answers'")
+        parts.append(_VIRTUAL.format(address=virtual))
         if "keepalived" in host.roles:
             words = quoted((_VRRP, host.address, str(LISTEN_SECONDS)))
             parts.append(f"python3 -c {words} 2>/dev/null")

@@ -7,8 +7,9 @@ is the other way round: the leader restarts in place, then the replicas.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from builder.resources.base import (
@@ -139,13 +140,37 @@ class RunningPostgresql(Resource):
         return cls(hosts=hosts, name=name)
 
 
+@dataclass(frozen=True)
+class Waiting(Present):
+    """Settings wait for a restart. Their values now and after it, as Patroni 3.3 and later say."""
+
+    settings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def leader_first(self) -> bool:
+        """Also where nothing is known: at worst a replica then pauses until Patroni restarts it."""
+        if not self.settings:
+            return True
+        shared = _LEADER_LOWERS_FIRST & self.settings.keys()
+        return any(_is_less(*self.settings[name]) for name in shared)
+
+
 def _observed(output: str) -> Observed:
     if output.strip() == "absent":
         return Absent(elsewhere=True)
     if '"state"' not in output:
         return Unknown(f"Patroni does not answer: {output.strip()[:160]}")
-    pending = _PENDING in output
-    return Present(attributes={"settings": "wait for a restart" if pending else "in force"})
+    if _PENDING not in output:
+        return Present(attributes={"settings": "in force"})
+    try:
+        said, _ = json.JSONDecoder().raw_decode(output[output.index("{") :])
+    except ValueError:
+        return Unknown(f"Patroni's answer broke off: {output.strip()[-160:]}")
+    reasons = said.get("pending_restart_reason", {})
+    settings = {name: (item["old_value"], item["new_value"]) for name, item in reasons.items()}
+    told = ", ".join(f"{name} {before} → {after}" for name, (before, after) in settings.items())
+    waits = f"wait for a restart: {told}" if told else "wait for a restart"
+    return Waiting(attributes={"settings": waits}, settings=settings)
 
 
 def follow_through(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[str, Change]:
@@ -168,11 +193,14 @@ def follow_through(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[
 
 
 def _left_behind(changes: Mapping[str, Change]) -> Mapping[str, Change]:
-    """Restarts that an earlier run still owes: leader first, which is right both ways."""
+    """Restarts that an earlier run still owes, or that somebody's own change asks for."""
+    owed = [item for item in changes.values() if isinstance(item.observed, Waiting)]
+    if not any(isinstance(i.observed, Waiting) and i.observed.leader_first for i in owed):
+        return {}
     return {
-        address: replace(change, resource=_leader_first(change.resource))
-        for address, change in changes.items()
-        if isinstance(change.resource, RunningPostgresql) and change.action is Action.UPDATE
+        change.address: replace(change, resource=_leader_first(change.resource))
+        for change in owed
+        if isinstance(change.resource, RunningPostgresql)
     }
 
 
@@ -181,8 +209,11 @@ def _leader_first(resource: RunningPostgresql) -> RunningPostgresql:
 
 
 def _is_lowered(item: AttributeChange) -> bool:
-    before, after = str(item.before), str(item.after)
-    return before.isdigit() and (item.after is None or int(after) < int(before))
+    return item.after is None or _is_less(str(item.before), str(item.after))
+
+
+def _is_less(before: str, after: str) -> bool:
+    return before.isdigit() and after.isdigit() and int(after) < int(before)
 
 
 def _looked_at_later(change: Change, known: Sequence[str], leader_first: bool) -> Change:

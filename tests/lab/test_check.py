@@ -6,6 +6,7 @@ import configparser
 import json
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,19 @@ import socket, time
 s = socket.socket(); s.bind(("0.0.0.0", 5432)); s.listen(); time.sleep(600)'
 until ss -Hltn | grep -q :5432; do sleep 0.1; done
 """,
+    "lb1": """
+nft add table inet firewall
+nft 'add chain inet firewall input { type filter hook input priority 0; }'
+nft add rule inet firewall input ip protocol 112 drop
+""",
     "lb2": "cat >/etc/machine-id <<END\n{machine}\nEND\nip address add {virtual}/32 dev lo",
 }
+
+
+def without_disks(findings: Sequence[Mapping[str, str]]) -> set[tuple[str, str]]:
+    """Whose disk is slow, and when, is this machine's affair."""
+    found = {(finding["host"], finding["what"]) for finding in findings}
+    return {(host, what) for host, what in found if "synchronous writes" not in what}
 
 
 def test_every_obstacle_is_found_at_once_and_apply_refuses_before_any_change(
@@ -34,15 +46,16 @@ def test_every_obstacle_is_found_at_once_and_apply_refuses_before_any_change(
     assert cluster.run("lab", "up").returncode == 0
     clean = cluster.run("check", "--json")
     said = json.loads(clean.stdout)
-    assert (clean.returncode, said["findings"]) == (0, [])
+    assert (clean.returncode, without_disks(said["findings"])) == (0, set())
     assert {host["system"] for host in said["hosts"].values()} == {"debian 13"}
     assert [d["path"] for d in said["hosts"]["pg1"]["data"]] == ["/var/lib/postgresql"]
     virtual = cluster.spec()["keepalived"]["virtual_ip"].split("/")[0]
     machine = cluster.on("lb1", "cat /etc/machine-id")
     cluster.on("pg1", DAMAGE["pg1"])
+    cluster.on("lb1", DAMAGE["lb1"])
     cluster.on("lb2", DAMAGE["lb2"].format(machine=machine, virtual=virtual))
     checked = cluster.run("check", "--json")
-    found = {(f["host"], f["what"]) for f in json.loads(checked.stdout)["findings"]}
+    found = without_disks(json.loads(checked.stdout)["findings"])
     assert checked.returncode == 1
     rest = "does not reach pg1 at port 8008 (Patroni's REST API): no answer"
     assert found == {
@@ -50,6 +63,8 @@ def test_every_obstacle_is_found_at_once_and_apply_refuses_before_any_change(
         ("lb2", f"has the machine id of lb1: {machine}"),
         ("lb2", f"has the virtual IP {virtual} already"),
         *((host, rest) for host in ("pg2", "lb1", "lb2")),
+        ("lb1", "does not reach lb2 by VRRP (IP protocol 112): no answer"),
+        ("lb2", "does not reach lb1 by VRRP (IP protocol 112): no answer"),
     }
     refused = cluster.run("apply", "--yes")
     assert refused.returncode == 1

@@ -1,0 +1,83 @@
+"""Members of etcd that die or hang, as data. Pure. References as in `builder.drill.faults`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from builder.drill import steps
+from builder.drill.fault import (
+    ETCD_MEMBER,
+    NO_PAUSE,
+    Fault,
+    needs_etcd,
+    needs_own_etcd,
+    needs_replica,
+)
+from builder.drill.scene import Scene
+from builder.drill.steps import PowerOff
+
+
+def _majority(scene: Scene) -> Sequence[str]:
+    return scene.etcd[: len(scene.etcd) // 2 + 1]
+
+
+ETCD_FAULTS = (
+    Fault(
+        name="etcd-member-off",
+        doc="A member of etcd that does not lead it loses its power.",
+        reference="R16",
+        steps=lambda s: [PowerOff(host=s.etcd_follower)],
+        writes=NO_PAUSE,
+        reads=NO_PAUSE,
+        obstacle=needs_own_etcd,
+    ),
+    Fault(
+        name="etcd-leader-off",
+        doc="The leader of etcd loses its power.",
+        reference="R16",
+        steps=lambda s: [PowerOff(host=s.etcd_leader)],
+        writes=ETCD_MEMBER,
+        reads=ETCD_MEMBER,
+        obstacle=needs_own_etcd,
+    ),
+    Fault(
+        name="etcd-leader-stop",
+        doc="The leader of etcd hangs (SIGSTOP).",
+        reference="R16",
+        steps=lambda s: [steps.stop_main(s.etcd_leader, "etcd.service")],
+        writes=ETCD_MEMBER,
+        reads=ETCD_MEMBER,
+        hold_seconds=30,
+        obstacle=needs_etcd,
+    ),
+    Fault(
+        name="etcd-majority-off",
+        doc="Most of etcd loses its power.",
+        reference="R17",
+        steps=lambda s: [PowerOff(host=host) for host in _majority(s)],
+        writes=NO_PAUSE,
+        reads=NO_PAUSE,
+        hold_seconds=60,
+        obstacle=needs_own_etcd,
+    ),
+    Fault(
+        name="etcd-majority-gone",
+        doc="Most of etcd's processes are killed, and do not come back.",
+        reference="R17",
+        steps=lambda s: [steps.kill_for_good(host, "etcd.service") for host in _majority(s)],
+        writes=NO_PAUSE,
+        reads=NO_PAUSE,
+        hold_seconds=60,
+        obstacle=needs_etcd,
+    ),
+    Fault(
+        name="etcd-majority-and-replica-off",
+        failovers=1,
+        doc="Most of etcd and a replica lose their power: nobody may lead, and nothing is written.",
+        reference="R18",
+        steps=lambda s: [*(PowerOff(host=h) for h in _majority(s)), PowerOff(host=s.replicas[0])],
+        writes=None,
+        hold_seconds=45,
+        obstacle=lambda s: needs_own_etcd(s) or needs_replica(s),
+    ),
+)

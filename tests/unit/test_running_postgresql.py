@@ -1,0 +1,72 @@
+"""In which order PostgreSQL restarts for settings that wait for it, by what Patroni answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from builder.resources.base import Action, Change, Present, Unknown
+from roles.patroni.running import RunningPostgresql, follow_through
+
+Reasons = Mapping[str, tuple[str, str]]
+
+
+def answer(reasons: Reasons | None) -> str:
+    """Patroni's to GET /patroni; before 3.3 it did not say why (no reasons)."""
+    said: dict[str, Any] = {"state": "running", "pending_restart": True}
+    if reasons is not None:
+        pairs = {name: {"old_value": a, "new_value": b} for name, (a, b) in reasons.items()}
+        said["pending_restart_reason"] = pairs
+    return json.dumps(said)
+
+
+def change(host: str, reasons: Reasons | None) -> Change:
+    resource = RunningPostgresql(hosts=(host,), name=host, leaves="leaves", last="echo 1")
+    observed = resource.parse([resource], answer(reasons))[host]
+    return Change(resource=resource, action=Action.UPDATE, observed=observed)
+
+
+def leader_goes_first(by_host: Mapping[str, Reasons | None]) -> bool:
+    changes = {item.address: item for item in (change(h, r) for h, r in by_host.items())}
+    after = {**changes, **follow_through(None, changes)}  # type: ignore[arg-type]
+    first = {item.resource.turn() != changes[at].resource.turn() for at, item in after.items()}
+    assert len(first) == 1, "all members restart in one order"
+    return first.pop()
+
+
+RAISED = {"max_connections": ("100", "200")}
+LOWERED = {"max_connections": ("200", "100")}
+OWN = {"shared_buffers": ("16384", "8192")}
+
+
+@pytest.mark.parametrize(
+    ("by_host", "leader_first"),
+    [
+        ({"pg1": RAISED, "pg2": RAISED}, False),
+        ({"pg1": LOWERED, "pg2": LOWERED}, True),
+        ({"pg1": RAISED, "pg2": {**RAISED, "max_wal_senders": ("10", "5")}}, True),
+        ({"pg1": OWN, "pg2": OWN}, False),
+        ({"pg1": None, "pg2": None}, True),
+        ({"pg1": {"max_connections": ("", "100")}}, False),
+    ],
+    ids=["raised", "lowered", "both", "no matter to replicas", "not told", "from nothing"],
+)
+def test_the_leader_restarts_first_only_where_replicas_must_have_as_much(
+    by_host: Mapping[str, Reasons | None], leader_first: bool
+) -> None:
+    assert leader_goes_first(by_host) is leader_first
+
+
+def test_the_plan_says_what_waits() -> None:
+    observed = change("pg1", RAISED).observed
+    assert isinstance(observed, Present)
+    assert observed.attributes["settings"] == "wait for a restart: max_connections 100 → 200"
+
+
+def test_an_answer_that_breaks_off_is_not_known() -> None:
+    resource = RunningPostgresql(hosts=("pg1",), name="pg1")
+    observed = resource.parse([resource], answer(RAISED)[:-9])["pg1"]
+    assert isinstance(observed, Unknown)
