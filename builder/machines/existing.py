@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import getpass
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -125,6 +126,12 @@ def _known_hosts(said: Said) -> tuple[Path, ...]:
     return tuple(Path(file) for file in _first(said, "userknownhostsfile").split())
 
 
+# `ssh -G` writes an address in brackets, as a person must where it holds colons.
+_JUMP = re.compile(
+    r"(?:(?P<login>.+)@)?(?:\[(?P<address>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>\d+))?"
+)
+
+
 def _through(
     words: str, config: OpenSshConfig, user: str | None, files: Sequence[str]
 ) -> Endpoint | None:
@@ -136,12 +143,13 @@ def _through(
     for word in filter(None, (word.strip().removeprefix("ssh://") for word in words.split(","))):
         if word.lower() == "none":
             continue
-        login, _, place = word.rpartition("@")
-        name, _, port = place.partition(":")
-        if port and not port.isdigit():
+        place = _JUMP.fullmatch(word)
+        if not place:
             raise MachineError(
                 f"the jump host {word} is not understood", do="Write it as [user@]host[:port]."
             )
+        login, port = place["login"], place["port"]
+        name = place["address"] or place["name"]
         said = config.of(name)
         own = _first(said, "proxyjump")
         way = Endpoint(

@@ -43,4 +43,5 @@ def _jumps(endpoint: Endpoint) -> Iterator[str]:
     """As they are written, from the last one on: OpenSSH looks them up in its own file."""
     while endpoint.jump:
         endpoint = endpoint.jump
-        yield f"{endpoint.user}@{endpoint.host}:{endpoint.port}"
+        place = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        yield f"{endpoint.user}@{place}:{endpoint.port}"

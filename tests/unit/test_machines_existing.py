@@ -85,6 +85,25 @@ def test_the_way_may_lead_through_several_hosts(reach: Reach) -> None:
     assert words[words.index("-J") + 1] == "porter@gate:2022,ops@inner:2200"
 
 
+@pytest.mark.parametrize(
+    ("jump", "expected"),
+    [
+        ("10.0.0.1", ("deploy", "10.0.0.1", 22)),
+        ("ops@10.0.0.1:2222", ("ops", "10.0.0.1", 2222)),
+        ("ops@[10.0.0.1]", ("ops", "10.0.0.1", 22)),
+        ("[fd00::1]:2222", ("deploy", "fd00::1", 2222)),
+    ],
+)
+def test_a_jump_host_may_be_an_address(
+    reach: Reach, tmp_path: Path, jump: str, expected: tuple[str, str, int]
+) -> None:
+    """`ssh -G` puts brackets around one, even where nobody wrote them."""
+    provider = reach()
+    config = tmp_path / "ssh_config"
+    config.write_text(f"Host pg1\n    ProxyJump {jump}\n")
+    assert way(provider.endpoints()["pg1"]) == [expected]
+
+
 def test_sudos_password_is_asked_for_once_per_run_and_only_when_it_is_wanted(
     reach: Reach, tmp_path: Path
 ) -> None:

@@ -83,7 +83,12 @@ TROUBLE = [
     ("memory 8000", "memory 300", "warning", "has 300 MiB of memory; its roles want 900 MiB"),
     ("interface eth0\n", "", "error", "10.0.0.21 is on none of its interfaces"),
     ("python yes\n", "", "warning", "has no python3"),
-    ("fsync /var/lib/etcd 900", "fsync /var/lib/etcd 25000", "warning", "/var/lib/etcd takes 25.0 ms"),
+    (
+        "fsync /var/lib/etcd 900",
+        "fsync /var/lib/etcd 25000",
+        "warning",
+        "/var/lib/etcd takes 25.0 ms",
+    ),
     ("disk /var/lib/etcd 90000", "disk /var/lib/etcd 100", "warning", "has 100 MiB left"),
     ("curl: 8.14", "curl: (none)", "error", "apt knows no package curl"),
     ("candidate curl: 8.14\n", "", "error", "apt knows no package curl"),
