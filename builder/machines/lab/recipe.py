@@ -24,7 +24,8 @@ PACKAGES = (
     "curl",
     "less",
 )  # no libpam-systemd: it makes every login wait for a session
-OF_RELEASE = {"trixie": ("linux-sysctl-defaults",), "bookworm": ()}
+_SINCE_13 = ("linux-sysctl-defaults",)
+OF_RELEASE = {"trixie": _SINCE_13, "bookworm": (), "forky": _SINCE_13}
 
 AUTHORITIES = "usr/local/share/ca-certificates"  # update-ca-certificates(8)
 
@@ -79,7 +80,8 @@ FILES = {
     "etc/apt/apt.conf.d/80lab": 'Acquire::Languages "none";\nAcquire::Retries "3";\n',
     "etc/machine-id": "",
 }
-SSHD_OF_RELEASE = {"trixie": "PerSourcePenalties no\n", "bookworm": ""}
+_NO_PENALTIES = "PerSourcePenalties no\n"
+SSHD_OF_RELEASE = {"trixie": _NO_PENALTIES, "bookworm": "", "forky": _NO_PENALTIES}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-RELEASES = ("trixie", "bookworm")
+RELEASES = ("trixie", "bookworm", "forky")
 
 SCHEMA: dict[str, Any] = {
     "release": {
         "type": "string",
         "allowed": list(RELEASES),
         "default": "trixie",
-        "meta": {"doc": "Debian release of the hosts: trixie (13) or bookworm (12)."},
+        "meta": {"doc": "Debian release of the hosts: trixie (13), bookworm (12) or forky (testing)."},
     },
     "network": {
         "type": "string",
