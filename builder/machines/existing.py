@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import getpass
+import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -11,7 +11,9 @@ SCHEMA: dict[str, Any] = {
         "type": "string",
         "allowed": list(RELEASES),
         "default": "trixie",
-        "meta": {"doc": "Debian release of the hosts: trixie (13), bookworm (12) or forky (testing)."},
+        "meta": {
+            "doc": "Debian release of the hosts: 13, 12, or testing (forky)."
+        },
     },
     "network": {
         "type": "string",
