@@ -11,9 +11,7 @@ SCHEMA: dict[str, Any] = {
         "type": "string",
         "allowed": list(RELEASES),
         "default": "trixie",
-        "meta": {
-            "doc": "Debian release of the hosts: 13, 12, or testing (forky)."
-        },
+        "meta": {"doc": "Debian release of the hosts: 13, 12, or testing (forky)."},
     },
     "network": {
         "type": "string",
