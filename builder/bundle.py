@@ -19,10 +19,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
+from builder import debian
 from builder.engine.script import in_place
 from builder.errors import PghaError
-from builder.resources.base import quoted
-from builder.resources.package import BUNDLE, Locked
+from builder.resources.package import Locked
 from builder.resources.python_environment import PREFIX, PythonEnvironment
 from builder.transport.base import Connection
 
@@ -31,48 +31,6 @@ _MANIFEST = "manifest.json"
 _CHUNK = 6 * 1024 * 1024  # bytes, per script: some of it in memory here and there
 _COLLECT_SECONDS = 1800
 _SECONDS = 300
-
-SYSTEM = '. /etc/os-release; echo "$ID-$VERSION_ID-$(dpkg --print-architecture)"'
-
-_COLLECT = """\
-set -e
-d=/var/tmp/pgha-bundle
-rm -rf "$d"; mkdir -p -m 700 "$d/archives/partial"; cd "$d"
-: >status
-apt-get -q update >&2
-apt-get -q -y -o Dir::State::status="$d/status" -o Dir::Cache::archives="$d/archives" \
--o APT::Sandbox::User=root --no-install-recommends --download-only install {packages} >&2
-cd archives
-rm -rf partial lock
-{wheels}
-for f in *.deb; do
-  dpkg-deb -f "$f"
-  s=$(sha256sum "$f")
-  printf 'Filename: ./%s\\nSize: %s\\nSHA256: %s\\n\\n' "$f" "$(stat -c %s "$f")" "${{s%% *}}"
-done >Packages
-others=; [ ! -d wheels ] || others=wheels
-tar cf "$d/all.tar" Packages *.deb $others
-rm -rf "$d/archives"
-tar xOf "$d/all.tar" Packages | awk '/^Package:/ {{ p = $2 }} /^Version:/ {{ v = $2 }}
-  /^SHA256:/ {{ print "holds", p, v, $2 }}'
-tar tf "$d/all.tar" | sed -nE 's,^wheels/([^-]+)-([^-]+)-.*whl$,\\1 \\2,p' | while read -r n v; do
-  echo "holds {prefix}$(echo "$n" | tr A-Z a-z | sed -E 's/[-_.]+/-/g') $v -"
-done
-s=$(sha256sum "$d/all.tar")
-echo "collected ${{s%% *}} $(stat -c %s "$d/all.tar")"
-"""
-
-# After `b`, the folder, and `sha256`.
-_UNPACK = """\
-set -e
-s=$(sha256sum $b/new.tar)
-[ "${s%% *}" = $sha256 ] || { echo "what arrived is not what was sent" >&2; exit 1; }
-cd $b; rm -rf packages lists sources.list; mkdir -p packages lists/partial
-tar xf new.tar -C packages
-rm -f new.tar
-echo "deb [trusted=yes] file:$b/packages ./" >sources.list
-echo $sha256 >sha256
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +95,7 @@ def _same(stream: IO[bytes], system: System) -> None:
 
 # ── collecting ──────────────────────────────────────────────────────────────────────────────────
 def system_of(connection: Connection) -> str:
-    return connection.run(in_place("", SYSTEM), timeout_seconds=30).stdout.strip()
+    return connection.run(in_place("", debian.SYSTEM), timeout_seconds=30).stdout.strip()
 
 
 def collect(
@@ -152,7 +110,7 @@ def collect(
     the size of the archive that was written `into`, and all that is in it.
     """
     wheels = "\n".join(item.collecting("wheels") for item in environments)
-    script = _COLLECT.format(packages=quoted(packages), wheels=wheels, prefix=PREFIX)
+    script = debian.collect(packages, wheels, PREFIX)
     said = connection.run(in_place(connection.host, script), timeout_seconds=_COLLECT_SECONDS)
     last = said.stdout.splitlines()[-1:] or [""]
     word, *rest = last[0].split()
@@ -237,17 +195,17 @@ def bring(
             why="What cluster.yml or cluster.lock.yml pins has changed since.",
             do="Make the bundle anew.",
         )
-    there = f"cat {BUNDLE}/sha256 2>/dev/null || :"
+    there = f"cat {debian.BUNDLE}/sha256 2>/dev/null || :"
     if connection.run(in_place("", there), timeout_seconds=30).stdout.strip() == system.sha256:
         return
-    _run(connection, f"mkdir -p -m 755 {BUNDLE} && : >{BUNDLE}/new.tar")
+    _run(connection, f"mkdir -p -m 755 {debian.BUNDLE} && : >{debian.BUNDLE}/new.tar")
     sent = 0
     for chunk in bundle.chunks(system):
         text = base64.b64encode(chunk).decode()
-        _run(connection, f"base64 -d >>{BUNDLE}/new.tar <<'PGHA_CHUNK'\n{text}\nPGHA_CHUNK")
+        _run(connection, f"base64 -d >>{debian.BUNDLE}/new.tar <<'PGHA_CHUNK'\n{text}\nPGHA_CHUNK")
         sent += len(chunk)
         tell(f"packages, {100 * sent // system.size} %")
-    _run(connection, f"b={BUNDLE} sha256={system.sha256}\n{_UNPACK}")
+    _run(connection, debian.unpack(system.sha256))
 
 
 def _fits(wanted: Locked, found: Locked) -> bool:

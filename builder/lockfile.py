@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from builder import debian
 from builder.errors import PghaError
-from builder.resources.base import quoted
 from builder.resources.package import Lock, Locked
 from builder.resources.python_environment import PREFIX, PythonEnvironment
 
@@ -25,20 +25,6 @@ _HEAD = """\
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(rf"({PREFIX})?[a-z0-9][a-z0-9+.-]+")
 _RELEASE = re.compile(r"([0-9]+:)?[0-9][A-Za-z0-9.+~-]*")
-
-_ASK = """\
-apt-get -q -o APT::Update::Error-Mode=any update >&2 || exit 1
-for n in {names}; do
-  i=$(dpkg-query -W -f '${{db:Status-Status}} ${{Version}}' "$n" 2>/dev/null)
-  v=${{i#installed }}; [ "$v" != "$i" ] || v=
-  if [ -z "$v" ] || [ {newest} = yes ]; then
-    c=$(LC_ALL=C apt-cache policy "$n" | awk '$1 == "Candidate:" {{ print $2 }}')
-    [ -z "$c" ] || [ "$c" = '(none)' ] || v=$c
-  fi
-  s=$(apt-cache show "$n=$v" 2>/dev/null | sed -n 's/^SHA256: //p' | head -n 1)
-  echo "package $n ${{v:-none}} ${{s:-none}}"
-done
-"""
 
 
 def beside(spec_path: Path) -> Path:
@@ -100,7 +86,7 @@ def question(
     names: Sequence[str], environments: Sequence[PythonEnvironment], *, newest: bool
 ) -> str:
     """Shell: what is installed (or the newest, or what would be installed) and its checksum."""
-    packages = _ASK.format(names=quoted(names), newest="yes" if newest else "no")
+    packages = debian.to_lock(names, newest=newest)
     others = (f"({item.locking(newest=newest)}) || exit 1\n" for item in environments)
     return f"{packages}{''.join(others)}"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from builder import debian
 from builder.resources.base import Change, Resource
 from builder.resources.certificate import Certificate
 from builder.resources.file import File
@@ -95,8 +96,13 @@ class Context:
             **options,
         )
 
+    def packages(self, *names: str, needs: Iterable[str] = ()) -> list[Package]:
+        """Programs that systemd runs: installed only after what keeps packages from our units."""
+        first = (*needs, self.address("file", debian.POLICY))
+        return [self.package(name, *first) for name in names]
+
     def package(self, name: str, *needs: str) -> Package:
-        """A Debian package, in the version that cluster.yml pins, from the sources it names."""
+        """A package, in the version that cluster.yml pins, from the sources it names."""
         section = self.spec.sections["packages"]
         version = section["versions"].get(name)
         if section["sources"]:

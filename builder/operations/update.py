@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from builder import debian
 from builder.operations.course import (
     Confirm,
     Converge,
@@ -15,7 +16,6 @@ from builder.operations.course import (
     Tell,
     Whole,
 )
-from builder.resources.base import quoted
 
 _FETCH_SECONDS = 600
 
@@ -54,8 +54,7 @@ def update(target: Target) -> Course:
 
 
 def _question(names: Sequence[str]) -> str:
-    update = "apt-get -q -y -o DPkg::Lock::Timeout=300 update >&2 || exit 1"
-    return f"{update}\nLC_ALL=C apt-cache policy {quoted(names)}"
+    return f"{debian.REFRESH_IN_TURN} >&2 || exit 1\n{debian.candidates(names)}"
 
 
 def _newer(answer: str, pins: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from builder import debian
 from builder.machines.data import data
 from builder.resources.base import quoted
 from builder.spec.model import ClusterSpec, Host
@@ -24,20 +25,9 @@ ss -Hltnp 2>/dev/null | awk '{ print "listens", $4, $6 }'
 for unit in ufw firewalld; do
   systemctl -q is-active $unit 2>/dev/null && echo "firewall $unit"
 done
-says() {
-  case $(apt-config dump "$1" 2>/dev/null | sed -n 's/.*"\\(.*\\)".*/\\1/p') in
-    ''|0|no|false|off) return 1 ;;
-  esac
-}
-says APT::Periodic::Unattended-Upgrade && echo "unattended upgrades"
-says Unattended-Upgrade::Automatic-Reboot && echo "unattended reboots"
-for file in /etc/haproxy/haproxy.cfg /etc/keepalived/keepalived.conf /etc/default/etcd; do
-  grep -qs 'Managed by pgha-build' $file && continue
-  dpkg-query -W -f '${Conffiles}\\n' haproxy keepalived etcd-server 2>/dev/null |
-    awk -v f=$file '$1 == f { print $2 "  " f }' | md5sum --status -c 2>/dev/null && continue
-  unit=$(basename "${file%.*}")
-  [ ! -e $file ] || ! systemctl -q is-active "$unit" 2>/dev/null || echo "foreign $unit $file"
-done
+"""
+
+_PATRONI = """\
 if systemctl -q is-active patroni 2>/dev/null \
 && ! grep -q 'Managed by pgha-build' /etc/patroni/config.yml 2>/dev/null; then
   echo "patroni foreign"
@@ -112,7 +102,7 @@ class Answers:
 
 def cheap(spec: ClusterSpec, host: Host) -> str:
     """What costs next to nothing: `apply` asks it of every new host."""
-    return f"{_CHEAP}{_addresses(spec, host)}"
+    return f"{_CHEAP}{debian.FOREIGN}{debian.UNATTENDED}{_PATRONI}{_addresses(spec, host)}"
 
 
 def thorough(spec: ClusterSpec, host: Host, packages: Sequence[str]) -> str:
@@ -123,7 +113,7 @@ def thorough(spec: ClusterSpec, host: Host, packages: Sequence[str]) -> str:
         names = quoted(packages)
         parts.append(
             f'for n in {names}; do echo "wanted $n"; done\n'
-            f"LC_ALL=C apt-cache policy {names} 2>/dev/null | "
+            f"{debian.candidates(packages)} 2>/dev/null | "
             'awk \'/^[^ ]/ { name = $1 } $1 == "Candidate:" { print "candidate", name, $2 }\''
         )
     if virtual := virtual_ip(spec):

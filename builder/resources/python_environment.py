@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from builder.debian import BUNDLE
 from builder.resources.base import Absent, Change, Observed, Present, Resource, Unknown, quoted
-from builder.resources.package import BUNDLE, Locked
+from builder.resources.package import Locked
 from builder.resources.steps import Shell, Step
 
 PREFIX = "pypi/"  # of its packages' names in cluster.lock.yml

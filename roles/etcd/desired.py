@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from builder import debian
 from builder.resources.base import Resource, address, quoted
 from builder.resources.directory import Directory
 from builder.resources.gate import Gate
@@ -36,10 +37,7 @@ UNIT = "etcd.service"
 
 def resources(ctx: Context) -> Iterable[Resource]:
     here = (ctx.host.name,)
-    packages = [
-        ctx.package(name, ctx.address("file", "/usr/sbin/policy-rc.d"))
-        for name in ("etcd-server", "etcd-client")
-    ]
+    packages = ctx.packages(*debian.ETCD)
     needs = tuple(package.address for package in packages)
     yield from packages
     yield Directory(hosts=here, name=CONFIG, needs=needs)

@@ -18,8 +18,7 @@ UNIT = "haproxy.service"
 
 def resources(ctx: Context) -> Iterable[Resource]:
     here = (ctx.host.name,)
-    first = (ctx.address("file", "/usr/sbin/policy-rc.d"),)
-    packages = [ctx.package(name, *first) for name in ("haproxy", "curl")]
+    packages = ctx.packages("haproxy", "curl")
     needs = tuple(package.address for package in packages)
     authority = ctx.authority_file(CA_FILE, CA, needs=needs)
     config = _config(ctx, (*needs, authority.address))

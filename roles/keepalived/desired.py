@@ -26,8 +26,7 @@ _CHECK = f'{INTERFACE_SCRIPT} && {{ setsid -w keepalived -t -f "$0" || [ $? = 14
 
 def resources(ctx: Context) -> Iterable[Resource]:
     here = (ctx.host.name,)
-    first = (ctx.address("file", "/usr/sbin/policy-rc.d"),)
-    packages = [ctx.package(name, *first) for name in ("keepalived", "curl")]
+    packages = ctx.packages("keepalived", "curl")
     user = User(hosts=here, name=SCRIPT_USER)
     needs = (*(package.address for package in packages), user.address)
     scripts = Directory(hosts=here, name="/usr/local/lib/pgha-build")

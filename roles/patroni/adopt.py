@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from builder import debian
 from builder.operations.course import (
     Confirm,
     Converge,
@@ -63,7 +64,7 @@ if [ -e "$data/PG_VERSION" ]; then
   echo "version $(cat "$data/PG_VERSION")"
   [ -e "$data/postgresql.conf" ] && echo "settings there"
   [ -e "$data/standby.signal" ] && echo "standby yes"
-  echo "system $(LC_ALL=C /usr/lib/postgresql/*/bin/pg_controldata -D "$data" 2>/dev/null \
+  echo "system $(LC_ALL=C {binaries}/pg_controldata -D "$data" 2>/dev/null \
 | sed -n 's/^Database system identifier: *//p' | head -n 1)"
   pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null)
   [ -n "$pid" ] && [ -d "/proc/$pid" ] && echo "postgresql runs"
@@ -154,7 +155,12 @@ def adopt(target: Target) -> Course:
 
 def survey(data: str) -> str:
     """Shell that tells what runs on a database host, and whose it is."""
-    return _SURVEY.format(data=quoted([data]), mark=_MARK, under_way=_UNDER_WAY)
+    return _SURVEY.format(
+        data=quoted([data]),
+        mark=_MARK,
+        under_way=_UNDER_WAY,
+        binaries=debian.postgresql_binaries("*"),
+    )
 
 
 def _leader(target: Target, found: Mapping[str, Found]) -> str:
@@ -269,7 +275,7 @@ def _stop_etcd() -> Step:
     """Its data stays where it is, and is no longer used."""
     script = (
         f"[ ! -e {ETCD_CONFIG}/etcd.env ] || exit 0\n"
-        + _keep("/etc/default/etcd", "/etc/etcd/etcd.conf", "/etc/etcd/etcd.yml")
+        + _keep(debian.ETCD_DEFAULTS, "/etc/etcd/etcd.conf", "/etc/etcd/etcd.yml")
         + "systemctl stop etcd.service 2>/dev/null\n! systemctl -q is-active etcd.service"
     )
     return Shell(script=script, timeout_seconds=_STOP_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from builder import debian
 from builder.resources.base import Impact, Resource
 from builder.resources.directory import Directory
 from builder.resources.file import File
@@ -103,16 +104,11 @@ def resources(ctx: Context) -> Iterable[Resource]:
 
 
 def _packages(ctx: Context, no_cluster: File) -> list[Package]:
-    """What apt installs; Patroni itself may come from elsewhere.
-
-    python3-etcd by name: else apt may choose another store for Patroni, which then dies.
-    """
-    version = ctx.section("postgresql")["version"]
-    first = (no_cluster.address, ctx.address("file", "/usr/sbin/policy-rc.d"))
-    own = ("python3-venv", "ca-certificates")
-    patroni = own if ctx.section(NAME)["pypi_version"] else ("patroni", "python3-etcd")
-    names = (f"postgresql-{version}", *patroni, "curl")
-    return [ctx.package(name, *first) for name in names]
+    """What comes as packages; Patroni itself may come from elsewhere."""
+    server = debian.postgresql(ctx.section("postgresql")["version"])
+    own = ctx.section(NAME)["pypi_version"]
+    patroni = debian.VIRTUAL_ENVIRONMENTS if own else debian.PATRONI
+    return ctx.packages(server, *patroni, "curl", needs=[no_cluster.address])
 
 
 def _program(ctx: Context, packages: Iterable[Package]) -> tuple[str, list[Resource]]:
@@ -215,7 +211,7 @@ def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:
         postgresql=ctx.section("postgresql"),
         patroni=ctx.section("patroni"),
         data=data_directory(ctx.spec),
-        binaries=f"/usr/lib/postgresql/{version}/bin",
+        binaries=debian.postgresql_binaries(version),
         tls=TLS,
         users=SECRETS,
         peers=[host.address for host in members(ctx.spec)],

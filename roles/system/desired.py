@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from builder import debian
 from builder.resources.base import Resource
 from builder.resources.block import Block
 from builder.resources.directory import Directory
@@ -55,12 +56,10 @@ def resources(ctx: Context) -> Iterable[Resource]:
 def _protection(ctx: Context) -> Iterable[Resource]:
     """Nobody but pgha-build starts or restarts our units: no package, no needrestart, no timer.
 
-    policy-rc.d is what Debian's packages ask before they touch a unit (deb-systemd-invoke(1p)).
+    `POLICY` is what packages ask before they touch a unit (deb-systemd-invoke(1p)).
     """
     units = sorted(ctx.protected_units)
-    yield ctx.file(
-        "/usr/sbin/policy-rc.d", "system/policy-rc.d", options={"mode": "0755"}, units=units
-    )
+    yield ctx.file(debian.POLICY, "system/policy-rc.d", options={"mode": "0755"}, units=units)
     for directory, name in (
         ("/etc/needrestart/conf.d", "needrestart.conf"),
         ("/etc/apt/apt.conf.d", "unattended-upgrades.conf"),

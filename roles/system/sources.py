@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from builder import debian
 from builder.resources.base import Absent, Change, Observed, Present, Resource, Unknown
 from builder.resources.file import File
 from builder.resources.steps import Shell, Step
@@ -48,10 +49,7 @@ class AptLists(Resource):
         return {item.name: found for item in wanted}
 
     def steps(self, change: Change) -> Sequence[Step]:
-        """apt-get's exit status is 0 where a source failed, unless it is asked for more."""
-        fetch = "apt-get -q -o APT::Update::Error-Mode=any update"
-        if self.bundled:
-            fetch = ":"
+        fetch = ":" if self.bundled else debian.REFRESH_ALL
         script = f"rm -f {_STAMP}; {fetch} && printf %s {self.sources} >{_STAMP}"
         return (Shell(script=script, timeout_seconds=600),)
 
@@ -61,7 +59,7 @@ class AptLists(Resource):
 
     def removal(self) -> Sequence[Step]:
         """Without the sources, lists of them are of no use."""
-        return (Shell(script=f"rm -f {_STAMP}; apt-get -q update", timeout_seconds=600),)
+        return (Shell(script=f"rm -f {_STAMP}; {debian.REFRESH}", timeout_seconds=600),)
 
 
 def sources(ctx: Context) -> Iterable[Resource]:

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from builder import bundle
+from builder import bundle, debian
 from builder.bundle import Bundle, System
+from builder.debian import BUNDLE
 from builder.engine.desired import desired
 from builder.errors import PghaError
 from builder.registry import roles
 from builder.resources.base import Absent, Action, Change
-from builder.resources.package import BUNDLE, Locked, Package
+from builder.resources.package import Locked, Package
 from builder.transport.base import Completed
 from tests.unit.conftest import NOW
 
@@ -132,9 +133,9 @@ def test_all_of_it_arrives_once(whole: Path) -> None:
 
 def test_scripts_are_shell_that_parses() -> None:
     for script in (
-        bundle._COLLECT.format(packages="a b", wheels="c", prefix="p/"),
-        bundle._UNPACK,
-        bundle.SYSTEM,
+        debian.collect(["a", "b"], "c", "p/"),
+        debian.unpack("0" * 64),
+        debian.SYSTEM,
     ):
         done = subprocess.run(["sh", "-n"], input=script, text=True, check=False)
         assert done.returncode == 0

@@ -19,7 +19,10 @@ PURE = (
         ROOT / "builder" / "engine" / f"{name}.py"
         for name in ("desired", "diff", "graph", "manifest", "plan", "render", "schedule", "script")
     ),
-    *(ROOT / "builder" / f"{name}.py" for name in ("ports", "role", "errors", "diagnostics")),
+    *(
+        ROOT / "builder" / f"{name}.py"
+        for name in ("debian", "diagnostics", "errors", "ports", "role")
+    ),
     *(
         ROOT / "builder" / "spec" / f"{name}.py"
         for name in ("check", "model", "schema", "section", "tree", "types", "validate")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.resources import package
+from builder import debian
 from builder.resources.base import Absent, Action, Change
 from builder.resources.package import Package
 
@@ -40,7 +40,7 @@ class Host:
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["dash", "-c", "set -e\n" + script.replace(package._OURS, str(self.noted))],
+            ["dash", "-c", "set -e\n" + script.replace(debian._OURS, str(self.noted))],
             env={
                 "PATH": f"{self.folder}:{os.environ['PATH']}",
                 "LOG": str(self.log),
@@ -52,8 +52,7 @@ class Host:
         )
 
     def remove(self, *names: str) -> str:
-        (step,) = package._remove(names)
-        done = self.run(step.script)
+        done = self.run(debian.remove(names))
         assert done.returncode == 0, done.stderr
         return self.log.read_text() if self.log.exists() else ""
 
