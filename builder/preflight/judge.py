@@ -62,7 +62,11 @@ def _system(host: str, said: Answers, _: Survey) -> Iterable[Finding]:
     if said.one("init") != "systemd":
         yield error(host, f"its first process is {said.one('init')}, not systemd")
     if not said.all("python"):
-        yield warning(host, "has no python3: its disks, and ways between hosts, were not tried")
+        yield warning(
+            host,
+            "has no python3: its disks, ways between hosts, and VRRP were not tried",
+            "apt-get install python3-minimal",
+        )
 
 
 def _address(host: str, said: Answers, survey: Survey) -> Iterable[Finding]:

@@ -35,38 +35,50 @@ fi
 command -v python3 >/dev/null && echo "python yes"
 """
 
-# For each path: where it will be, how much room there is, and how long the slowest but one of
-# a hundred synchronous writes took, in microseconds.
 _DISK = """\
-import os, sys, time
-for want in sys.argv[1:]:
-    there = want
-    while not os.path.isdir(there): there = os.path.dirname(there)
-    disk = os.statvfs(there)
-    print("disk", want, disk.f_bavail * disk.f_frsize >> 20)
-    name = there + "/.pgha-build-fsync"
-    took = []
-    try:
-        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_DSYNC, 0o600)
-        end = time.monotonic() + 5
-        while len(took) < 100 and time.monotonic() < end:
-            begin = time.monotonic()
-            os.write(file, bytes(4096))
-            took.append(time.monotonic() - begin)
-        os.close(file)
-        print("fsync", want, int(sorted(took)[-1 - len(took) // 100] * 1000000))
-    except OSError: pass
-    finally:
-        try: os.unlink(name)
-        except OSError: pass
+for want in {paths}; do
+  there=$want; while [ ! -d "$there" ]; do there=$(dirname "$there"); done
+  echo "disk $want $(df -Pm "$there" | awk 'NR == 2 {{ print $4 }}')"
+  python3 -c {writes} "$want" "$there" 2>/dev/null
+done
 """
 
-# Many a machine does not answer a ping. None can hide from ARP.
-_VIRTUAL = """\
-if ping -n -q -c 1 -W 1 {address} >/dev/null 2>&1 \\
-|| ip -4 neighbour show to {address} nud reachable 2>/dev/null | grep -q lladdr; then
-  echo 'virtual answers'
-fi
+# How long the slowest but one of a hundred synchronous writes takes, in microseconds. The file has
+# no name by the time it is written to, so that nothing can be left of it.
+_WRITES = """\
+import os, sys, time
+want, there = sys.argv[1:]
+name = there + "/.pgha-build-" + str(os.getpid())
+flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_DSYNC
+file = os.open(name, flags, 0o600)
+os.unlink(name)
+took = []
+end = time.monotonic() + 5
+while len(took) < 100 and time.monotonic() < end:
+    begin = time.monotonic()
+    os.write(file, bytes(4096))
+    took.append(time.monotonic() - begin)
+print("fsync", want, int(sorted(took)[-1 - len(took) // 100] * 1000000))
+"""
+
+# Many a machine does not answer a ping. None that uses an address can hide from ARP.
+_ARP = """\
+import socket, struct, sys, time
+address, own, device = sys.argv[1:]
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+s.bind((device, 0x0806))
+mac, wanted = s.getsockname()[4], socket.inet_aton(address)
+head = bytes([255] * 6) + mac + struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, 1)
+for _ in range(3):
+    s.send(head + mac + socket.inet_aton(own) + bytes(6) + wanted)
+    end = time.monotonic() + 0.5
+    while (left := end - time.monotonic()) > 0:
+        s.settimeout(left)
+        try: packet = s.recv(2048)
+        except socket.timeout: break
+        if packet[20:22] == bytes([0, 2]) and packet[28:32] == wanted:
+            print("virtual answers")
+            sys.exit()
 """
 
 # Who announces a virtual router here: address and router id of every VRRP packet.
@@ -108,7 +120,8 @@ def cheap(spec: ClusterSpec, host: Host) -> str:
 def thorough(spec: ClusterSpec, host: Host, packages: Sequence[str]) -> str:
     """All of it: takes seconds, writes and removes one small file per disk."""
     directory = spec.sections.get("postgresql", {}).get("data_directory")
-    parts = [cheap(spec, host), f"python3 -c {quoted((_DISK, *data(host, directory)))} 2>/dev/null"]
+    paths, writes = quoted(data(host, directory)), quoted([_WRITES])
+    parts = [cheap(spec, host), _DISK.format(paths=paths, writes=writes)]
     if packages:
         names = quoted(packages)
         parts.append(
@@ -117,7 +130,12 @@ def thorough(spec: ClusterSpec, host: Host, packages: Sequence[str]) -> str:
             'awk \'/^[^ ]/ { name = $1 } $1 == "Candidate:" { print "candidate", name, $2 }\''
         )
     if virtual := virtual_ip(spec):
-        parts.append(_VIRTUAL.format(address=virtual))
+        words = quoted((_ARP, virtual, host.address))
+        device = f"$(ip -o -4 address show to {host.address}/32 | awk '{{ print $2; exit }}')"
+        parts.append(
+            f"ping -n -q -c 1 -W 1 {virtual} >/dev/null 2>&1 && echo 'virtual answers' || "
+            f'python3 -c {words} "{device}" 2>/dev/null'
+        )
         if "keepalived" in host.roles:
             words = quoted((_VRRP, host.address, str(LISTEN_SECONDS)))
             parts.append(f"python3 -c {words} 2>/dev/null")

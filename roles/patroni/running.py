@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -166,7 +167,7 @@ def _observed(output: str) -> Observed:
         said, _ = json.JSONDecoder().raw_decode(output[output.index("{") :])
     except ValueError:
         return Unknown(f"Patroni's answer broke off: {output.strip()[-160:]}")
-    reasons = said.get("pending_restart_reason", {})
+    reasons = said.get("pending_restart_reason") or {}
     settings = {name: (item["old_value"], item["new_value"]) for name, item in reasons.items()}
     told = ", ".join(f"{name} {before} → {after}" for name, (before, after) in settings.items())
     waits = f"wait for a restart: {told}" if told else "wait for a restart"
@@ -174,7 +175,10 @@ def _observed(output: str) -> Observed:
 
 
 def follow_through(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[str, Change]:
-    """A changed setting may ask for restarts: say so in the plan, and look when it is in force."""
+    """A changed setting may ask for restarts: say so in the plan, and look when it is in force.
+
+    So may settings that wait already: an earlier run owes them, or somebody changed them by hand.
+    """
     touched = {
         item.name.removeprefix(_PARAMETERS): item
         for change in changes.values()
@@ -182,30 +186,27 @@ def follow_through(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[
         for item in change.attributes
         if item.name.startswith(_PARAMETERS)
     }
-    if not touched:
-        return _left_behind(changes)
-    leader_first = any(_is_lowered(touched[name]) for name in _LEADER_LOWERS_FIRST & touched.keys())
-    return {
-        address: _looked_at_later(change, sorted(_NEED_RESTART & touched.keys()), leader_first)
+    running = {
+        address: change
         for address, change in changes.items()
-        if isinstance(change.observed, Present)
+        if isinstance(change.resource, RunningPostgresql) and isinstance(change.observed, Present)
     }
+    owed = [item.observed for item in running.values() if isinstance(item.observed, Waiting)]
+    lowered = any(_is_lowered(touched[name]) for name in _LEADER_LOWERS_FIRST & touched.keys())
+    if lowered or any(item.leader_first for item in owed):
+        running = {address: _leader_first(change) for address, change in running.items()}
+    if not touched:
+        return running
+    known = _NEED_RESTART & touched.keys()
+    return {address: _looked_at_later(change, known) for address, change in running.items()}
 
 
-def _left_behind(changes: Mapping[str, Change]) -> Mapping[str, Change]:
-    """Restarts that an earlier run still owes, or that somebody's own change asks for."""
-    owed = [item for item in changes.values() if isinstance(item.observed, Waiting)]
-    if not any(isinstance(i.observed, Waiting) and i.observed.leader_first for i in owed):
-        return {}
-    return {
-        change.address: replace(change, resource=_leader_first(change.resource))
-        for change in owed
-        if isinstance(change.resource, RunningPostgresql)
-    }
-
-
-def _leader_first(resource: RunningPostgresql) -> RunningPostgresql:
-    return replace(resource, leaves=":", last=f"echo $((1 - $({resource.last})))")
+def _leader_first(change: Change) -> Change:
+    resource = change.resource
+    if not isinstance(resource, RunningPostgresql):
+        return change
+    last = f"echo $((1 - $({resource.last})))"
+    return replace(change, resource=replace(resource, leaves=":", last=last))
 
 
 def _is_lowered(item: AttributeChange) -> bool:
@@ -216,16 +217,15 @@ def _is_less(before: str, after: str) -> bool:
     return before.isdigit() and after.isdigit() and int(after) < int(before)
 
 
-def _looked_at_later(change: Change, known: Sequence[str], leader_first: bool) -> Change:
-    resource = change.resource
-    if not isinstance(resource, RunningPostgresql):
-        return change
-    if leader_first:
-        resource = _leader_first(resource)
+def _looked_at_later(change: Change, known: AbstractSet[str]) -> Change:
+    """`known`: changed settings that need a restart, beside those that wait already."""
+    owed = change.observed if isinstance(change.observed, Waiting) else None
+    names = sorted(known | set(owed.settings if owed else ()))
+    for_what = ", ".join(names) or "settings that wait for it"
+    restarts = bool(known) or owed is not None
     return replace(
         change,
-        resource=resource,
         action=Action.DECIDE,
-        reason=f"restarts for {', '.join(known)}" if known else "restarts only if it has to",
-        impact=resource.impact(change) if known else Impact.RELOAD,
+        reason=f"restarts for {for_what}" if restarts else "restarts only if it has to",
+        impact=change.resource.impact(change) if restarts else Impact.RELOAD,
     )

@@ -165,7 +165,14 @@ def test_every_way_that_a_role_needs_is_tried_and_a_closed_one_is_named(
         ("lb1", "pg1", 8008),
         ("lb1", "pg1", 5432),
     }
-    link = Link(source="pg1", target="etcd1", address="10.0.0.11", port=2379, what="etcd clients")
+    link = Link(
+        source="pg1",
+        own="10.0.0.21",
+        target="etcd1",
+        address="10.0.0.11",
+        port=2379,
+        what="etcd clients",
+    )
     (finding,) = blocked([link], "blocked 10.0.0.11:2379 timed out\n")
     assert (finding.level, finding.host) == (Level.ERROR, "pg1")
     assert "does not reach etcd1 at port 2379 (etcd clients): timed out" in finding.what

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from builder.resources.base import Action, Change, Present, Unknown
+from builder.resources.base import Action, AttributeChange, Change, Impact, Present, Unknown
+from builder.resources.patroni_config import PatroniConfig
 from roles.patroni.running import RunningPostgresql, follow_through
 
 Reasons = Mapping[str, tuple[str, str]]
@@ -58,6 +59,23 @@ def test_the_leader_restarts_first_only_where_replicas_must_have_as_much(
     by_host: Mapping[str, Reasons | None], leader_first: bool
 ) -> None:
     assert leader_goes_first(by_host) is leader_first
+
+
+def test_a_restart_that_is_owed_is_not_forgotten_when_another_setting_changes() -> None:
+    """Its order and its impact count, though `work_mem` alone would need a reload only."""
+    config = Change(
+        resource=PatroniConfig(hosts=("pg1",), name="config"),
+        action=Action.UPDATE,
+        observed=Present(attributes={}),
+        attributes=(
+            AttributeChange(name="postgresql.parameters.work_mem", before="4MB", after="8MB"),
+        ),
+    )
+    changes = {item.address: item for item in (config, change("pg1", LOWERED))}
+    (planned,) = follow_through(None, changes).values()  # type: ignore[arg-type]
+    assert planned.resource.turn() != "echo 1"
+    assert (planned.action, planned.impact) == (Action.DECIDE, Impact.SWITCHOVER)
+    assert planned.reason == "restarts for max_connections"
 
 
 def test_the_plan_says_what_waits() -> None:
