@@ -169,7 +169,9 @@ def _observed(output: str) -> Observed:
         return Unknown(f"Patroni's answer broke off: {output.strip()[-160:]}")
     reasons = said.get("pending_restart_reason") or {}
     settings = {name: (item["old_value"], item["new_value"]) for name, item in reasons.items()}
-    told = ", ".join(f"{name} {before} → {after}" for name, (before, after) in settings.items())
+    told = ", ".join(
+        f"{name} from {before} to {after}" for name, (before, after) in settings.items()
+    )
     waits = f"wait for a restart: {told}" if told else "wait for a restart"
     return Waiting(attributes={"settings": waits}, settings=settings)
 

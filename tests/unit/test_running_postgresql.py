@@ -81,7 +81,7 @@ def test_a_restart_that_is_owed_is_not_forgotten_when_another_setting_changes() 
 def test_the_plan_says_what_waits() -> None:
     observed = change("pg1", RAISED).observed
     assert isinstance(observed, Present)
-    assert observed.attributes["settings"] == "wait for a restart: max_connections 100 → 200"
+    assert observed.attributes["settings"] == "wait for a restart: max_connections from 100 to 200"
 
 
 def test_an_answer_that_breaks_off_is_not_known() -> None:
