@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from builder.workspace import Workspace
+
+_AUTHORITY = "ca.crt"
+_PASSWORDS = "pgpass"
+_SERVICES = "pg_service.conf"
 
 
 def write_connection_files(workspace: Workspace) -> None:
@@ -15,9 +20,18 @@ def write_connection_files(workspace: Workspace) -> None:
         return
     home = home_of(workspace)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(home / "ca.crt", workspace.store.authority("cluster").bundle_pem, 0o644)
+    _write(home / _AUTHORITY, workspace.store.authority("cluster").bundle_pem, 0o644)
     lines = "".join(sorted(set(_lines(workspace))))
-    _write(home / "pgpass", lines.encode(), 0o600)
+    _write(home / _PASSWORDS, lines.encode(), 0o600)
+
+
+def remove_connection_files(home: Path) -> None:
+    """Of a cluster that is gone; folders with something else in them stay."""
+    for name in (_AUTHORITY, _PASSWORDS, _SERVICES):
+        (home / name).unlink(missing_ok=True)
+    for folder in (home, home.parent):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def home_of(workspace: Workspace) -> Path:
@@ -33,7 +47,7 @@ def write_service_file(workspace: Workspace) -> Path:
         name = workspace.spec.name if side == "primary" else f"{workspace.spec.name}-{side}"
         lines = "".join(f"{key}={value}\n" for key, value in conninfo_to_dict(uri).items())
         text += f"[{name}]\n{lines}\n"
-    path = home_of(workspace) / "pg_service.conf"
+    path = home_of(workspace) / _SERVICES
     _write(path, text.encode(), 0o644)
     return path
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from builder.cli.output import ProgressLines, confirmed
+from builder.connection_files import home_of, remove_connection_files
 from builder.workspace import Workspace
 
 
@@ -21,5 +22,6 @@ def run(arguments: argparse.Namespace) -> int:
         print("Nothing was destroyed.", file=sys.stderr)
         return 1
     workspace.provider.destroy(ProgressLines())
-    print(f"{name} is gone.")
+    remove_connection_files(home_of(workspace))
+    print(f"{name} is gone. Its cluster.yml and its secrets are kept.")
     return 0
