@@ -195,7 +195,9 @@ def follow_through(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[
     }
     owed = [item.observed for item in running.values() if isinstance(item.observed, Waiting)]
     lowered = any(_is_lowered(touched[name]) for name in _LEADER_LOWERS_FIRST & touched.keys())
-    if lowered or any(item.leader_first for item in owed):
+    # Restarts that are only owed go leader first, in place, though that costs a raised setting's
+    # replicas a pause: an adoption that was killed has a leader that cannot hand over yet.
+    if lowered or (owed and not touched) or any(item.leader_first for item in owed):
         running = {address: _leader_first(change) for address, change in running.items()}
     if not touched:
         return running

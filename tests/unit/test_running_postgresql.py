@@ -30,14 +30,21 @@ def change(host: str, reasons: Reasons | None) -> Change:
     return Change(resource=resource, action=Action.UPDATE, observed=observed)
 
 
-def leader_goes_first(by_host: Mapping[str, Reasons | None]) -> bool:
+def leader_goes_first(by_host: Mapping[str, Reasons | None], *, other: bool) -> bool:
     changes = {item.address: item for item in (change(h, r) for h, r in by_host.items())}
-    after = {**changes, **follow_through(None, changes)}  # type: ignore[arg-type]
+    beside = {CONFIG.address: CONFIG} if other else {}
+    after = follow_through(None, {**changes, **beside})  # type: ignore[arg-type]
     first = {item.resource.turn() != changes[at].resource.turn() for at, item in after.items()}
     assert len(first) == 1, "all members restart in one order"
     return first.pop()
 
 
+CONFIG = Change(
+    resource=PatroniConfig(hosts=("pg1",), name="config"),
+    action=Action.UPDATE,
+    observed=Present(attributes={}),
+    attributes=(AttributeChange(name="postgresql.parameters.work_mem", before="4MB", after="8MB"),),
+)
 RAISED = {"max_connections": ("100", "200")}
 LOWERED = {"max_connections": ("200", "100")}
 OWN = {"shared_buffers": ("16384", "8192")}
@@ -55,23 +62,16 @@ OWN = {"shared_buffers": ("16384", "8192")}
     ],
     ids=["raised", "lowered", "both", "no matter to replicas", "not told", "from nothing"],
 )
-def test_the_leader_restarts_first_only_where_replicas_must_have_as_much(
+def test_beside_a_change_the_leader_restarts_first_where_replicas_must_have_as_much(
     by_host: Mapping[str, Reasons | None], leader_first: bool
 ) -> None:
-    assert leader_goes_first(by_host) is leader_first
+    assert leader_goes_first(by_host, other=True) is leader_first
+    assert leader_goes_first(by_host, other=False), "only owed: in place"
 
 
 def test_a_restart_that_is_owed_is_not_forgotten_when_another_setting_changes() -> None:
     """Its order and its impact count, though `work_mem` alone would need a reload only."""
-    config = Change(
-        resource=PatroniConfig(hosts=("pg1",), name="config"),
-        action=Action.UPDATE,
-        observed=Present(attributes={}),
-        attributes=(
-            AttributeChange(name="postgresql.parameters.work_mem", before="4MB", after="8MB"),
-        ),
-    )
-    changes = {item.address: item for item in (config, change("pg1", LOWERED))}
+    changes = {item.address: item for item in (CONFIG, change("pg1", LOWERED))}
     (planned,) = follow_through(None, changes).values()  # type: ignore[arg-type]
     assert planned.resource.turn() != "echo 1"
     assert (planned.action, planned.impact) == (Action.DECIDE, Impact.SWITCHOVER)
