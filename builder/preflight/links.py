@@ -38,7 +38,7 @@ while True:
             packet, peer = s.recvfrom(2048)
             if packet.endswith(b"pgha-build?"): s.sendto(b"p\\0pgha-build!", peer)
         except OSError: continue
-    time.sleep(0.02)
+    time.sleep(0.02)  # until the next look
 """
 
 # All at once, from the address that the host's services use. A question by VRRP is asked again, for
@@ -75,7 +75,7 @@ for word in sys.argv[2:]:
     if tried(word, lambda: begun(*word.rsplit(":", 1))): trying.pop(word, None)
 end = time.monotonic() + 3
 while trying and time.monotonic() < end:
-    time.sleep(0.05)
+    time.sleep(0.05)  # until the next look
     for word, act in list(trying.items()):
         if tried(word, act): del trying[word]
 for word in trying: print("blocked", word, "no answer")

@@ -191,7 +191,9 @@ def follow_through(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[
     running = {
         address: change
         for address, change in changes.items()
-        if isinstance(change.resource, RunningPostgresql) and isinstance(change.observed, Present)
+        if isinstance(change.resource, RunningPostgresql)
+        and isinstance(change.observed, Present)
+        and change.action is not Action.DELETE
     }
     owed = [item.observed for item in running.values() if isinstance(item.observed, Waiting)]
     lowered = any(_is_lowered(touched[name]) for name in _LEADER_LOWERS_FIRST & touched.keys())

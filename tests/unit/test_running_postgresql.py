@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,6 +77,14 @@ def test_a_restart_that_is_owed_is_not_forgotten_when_another_setting_changes() 
     assert planned.resource.turn() != "echo 1"
     assert (planned.action, planned.impact) == (Action.DECIDE, Impact.SWITCHOVER)
     assert planned.reason == "restarts for max_connections"
+
+
+def test_a_member_that_leaves_is_not_restarted_for_a_changed_setting() -> None:
+    leaving = replace(change("pg2", RAISED), action=Action.DELETE)
+    changes = {item.address: item for item in (CONFIG, leaving, change("pg1", RAISED))}
+    planned = follow_through(None, changes)  # type: ignore[arg-type]
+    assert leaving.address not in planned
+    assert len(planned) == 1
 
 
 def test_the_plan_says_what_waits() -> None:
