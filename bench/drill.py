@@ -37,11 +37,17 @@ def _row(name: str, found: Sequence[Mapping[str, Any]]) -> str:
         f"{max(paused):.1f} s",
         f"{max(drill['connect_outage_seconds'] for drill in found):.1f} s",
         "–" if bound is None else f"{bound:g} s",
-        f"{sum(len(drill['writes_lost']) for drill in found)} of "
-        f"{sum(drill['writes_acknowledged'] for drill in found)}",
+        f"{_lost(found)} of {sum(drill['writes_acknowledged'] for drill in found)}",
         "never" if None in whole else f"{max(whole):.1f} s",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _lost(found: Sequence[Mapping[str, Any]]) -> str:
+    """None is one that was not read back."""
+    lost = [drill["writes_lost"] for drill in found]
+    unread = lost.count(None)
+    return f"{sum(map(len, filter(None, lost)))}" + (f" (unread: {unread})" if unread else "")
 
 
 def main(files: Sequence[str]) -> None:

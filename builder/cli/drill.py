@@ -54,8 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.yes and not _agreed(workspace.spec.name, possible):
         print("Nothing was done.", file=sys.stderr)
         return 1
-    with workspace.connected() as found, locked(_reachable(found), "drill"):
-        results, stopped = _drilled(ground, possible)
+    results: list[Result] = []
+    try:
+        stopped = _drilled(workspace, ground, possible, results)
+    except Exception as error:  # a mistake of ours: what was measured before is told
+        _told(workspace.spec.name, results, arguments, repr(error))
+        raise
     return _told(workspace.spec.name, results, arguments, stopped)
 
 
@@ -165,21 +169,24 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _drilled(ground: Ground, possible: Sequence[Fault]) -> tuple[Sequence[Result], str]:
-    """All, or those before the first that could not be carried out, and why it could not."""
+def _drilled(
+    workspace: Workspace, ground: Ground, possible: Sequence[Fault], results: list[Result]
+) -> str:
+    """All, or those before the first that could not be carried out; and why it could not."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    results: list[Result] = []
     for fault in possible:
         ground.tell("", f"── {fault.name} ──")
         try:
-            results.append(drill(ground, fault))
+            # For each anew: a host whose power was cut has forgotten the lock.
+            with workspace.connected() as found, locked(_reachable(found), "drill"):
+                results.append(drill(ground, fault))
         except PghaError as error:
-            return results, f"{fault.name} could not be carried out: {error}"
+            return f"{fault.name} could not be carried out: {error}"
         except KeyboardInterrupt:  # the fault is healed by now; what was measured is still told
-            return results, INTERRUPTED
+            return INTERRUPTED
         ground.tell("", line(results[-1]))
-    return results, ""
+    return ""
 
 
 def _told(name: str, results: Sequence[Result], arguments: argparse.Namespace, stopped: str) -> int:

@@ -27,7 +27,8 @@ class Fault:
     """One drill. `writes` and `reads` bound the outage; None: not promised, only measured.
 
     `hold_seconds` is how long the fault stays before it is healed. `obstacle` says why this is no
-    drill here. `two_holders`: the address may have two until healed. `failovers`: at most so many.
+    drill here. `two_holders`: the address may have two until healed. `failovers`: so many, neither
+    more nor fewer. `stops_writes`: nobody may lead, so that nothing is written until it is healed.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Fault:
     obstacle: Callable[[Scene], str] = lambda _: ""
     two_holders: bool = False
     failovers: int = 0
+    stops_writes: bool = False
 
 
 def needs_replica(scene: Scene) -> str:

@@ -61,8 +61,11 @@ def _signal(
 
 
 def _switchover(scene: Scene) -> Sequence[Script]:
+    """patronictl also ends well where Patroni refused."""
     command = "patronictl -c /etc/patroni/config.yml switchover"
-    return [Script(host=scene.leader, do=f"{command} --leader {scene.leader} --force")]
+    refused = """case $said in *"Switchover failed"*) false ;; esac"""
+    do = f"said=$({command} --leader {scene.leader} --force 2>&1) && {refused}"
+    return [Script(host=scene.leader, do=f'{do} || {{ echo "$said" >&2; exit 1; }}')]
 
 
 _ALL = (
@@ -191,6 +194,16 @@ _ALL = (
         obstacle=needs_replica,
     ),
     Fault(
+        name="leader-deaf",
+        failovers=1,
+        doc="The leader hears nobody, and is heard by all.",
+        reference="R21",
+        steps=lambda s: [steps.deaf(s.leader)],
+        writes=HOST_LOST,
+        hold_seconds=45,
+        obstacle=needs_replica,
+    ),
+    Fault(
         name="replica-isolated",
         doc="A replica is cut off from everything.",
         reference="R9",
@@ -220,7 +233,6 @@ _ALL = (
     ),
     Fault(
         name="loss-20-percent",
-        failovers=1,
         doc="A fifth of the packets between the leader and etcd is lost, both ways.",
         reference="R25",
         steps=lambda s: [steps.lossy(s.leader, _others(s, s.etcd), 20)],
@@ -238,6 +250,16 @@ _ALL = (
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
         obstacle=needs_balancers,
+    ),
+    Fault(
+        name="balancer-isolated",
+        doc="The balancer that holds the address is cut off from everything, and keeps it.",
+        reference="R12",
+        steps=lambda s: [steps.cut_from_all(s.holder, s.virtual_ip)],
+        writes=BALANCER_LOST,
+        reads=BALANCER_LOST,
+        obstacle=needs_balancers,
+        two_holders=True,
     ),
     Fault(
         name="haproxy-kill",

@@ -29,13 +29,15 @@ class Attempt:
     """One statement of a client, or its failure to connect.
 
     Clients that are `fresh` open a connection per statement; the others keep theirs, as a pool
-    does. `member` and `timeline` are what the server that acknowledged said of itself.
+    does. `sent` is when the statement left; None where there was no connection for it. `member` and
+    `timeline` are what the server that acknowledged said of itself.
     """
 
     kind: Kind
     begin: float
     end: float
     outcome: Outcome
+    sent: float | None = None
     number: int = 0
     client: int = 0
     fresh: bool = False
@@ -46,10 +48,14 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What a host said of itself: `primary`, `holder`, `up:NAME` (a server HAProxy writes to)."""
+    """What a host said of itself: `primary`, `holder`, `up:NAME` (a server HAProxy writes to).
+
+    It was heard at `at`, and had looked for `seconds` before that.
+    """
 
     at: float
     host: str
+    seconds: float = 0.0
     words: frozenset[str] = frozenset()
 
 
@@ -63,6 +69,7 @@ class Moment(enum.StrEnum):
 class History:
     """One drill. `stored` are the numbers found in the table at the end (None: not read).
 
+    `watched` are the hosts of whom samples are taken, and `struck` those whom the fault hits.
     `slowness` is 1 on usual machines, and how many times longer all takes on emulated ones.
     """
 
@@ -72,6 +79,8 @@ class History:
     samples: tuple[Sample, ...] = ()
     marks: Mapping[Moment, float] = field(default_factory=dict)
     stored: frozenset[int] | None = None
+    watched: tuple[str, ...] = ()
+    struck: tuple[str, ...] = ()
     slowness: float = 1.0
 
     def acknowledged(self, kind: Kind, *, fresh: bool = False) -> Iterator[Attempt]:

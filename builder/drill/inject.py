@@ -6,15 +6,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from builder.drill.steps import Freeze, PowerOff, Script, Step
 from builder.errors import PghaError
 from builder.transport.base import Endpoint
 
-UNDO_SECONDS = 60
+UNDO_SECONDS = 180  # a server that has been reset takes minutes to come back
 Tell = Callable[[str, str], None]
+
+
+class NotHealedError(PghaError):
+    """A fault may still be there."""
 
 
 class Injector:
@@ -25,16 +29,34 @@ class Injector:
 
     @contextmanager
     def injected(self, steps: Sequence[Step]) -> Iterator[None]:
-        """The fault lasts as long as the block; Ctrl-C ends the block, never the healing."""
-        with ExitStack() as stack:
-            try:
-                for step in steps:
-                    stack.callback(self._undo, step)
-                    self._do(step)
-                yield
-            finally:
-                with undisturbed():
-                    stack.close()
+        """The fault lasts as long as the block; Ctrl-C ends the block, never the healing.
+
+        Raises NotHealedError where the block went well and its healing did not.
+        """
+        begun: list[Step] = []
+        try:
+            for step in steps:
+                begun.append(step)
+                self._do(step)
+            yield
+        finally:
+            with undisturbed():
+                wrong = [error for step in reversed(begun) if (error := self._undone(step))]
+        if wrong:
+            raise wrong[0]
+
+    def _undone(self, step: Step) -> NotHealedError | None:
+        """Each step is undone, also where another could not be."""
+        try:
+            self._undo(step)
+        except PghaError as error:
+            self._tell(step.host, f"could not be healed: {error.what}")
+            return NotHealedError(
+                f"{step.host} could not be healed: {error.what}",
+                why="The fault may still be there; the host itself undoes it in time.",
+                do=f"On {step.host}: sh /run/pgha-drill/undo",
+            )
+        return None
 
     def _do(self, step: Step) -> None:
         if isinstance(step, PowerOff):
@@ -61,13 +83,9 @@ class Injector:
         while True:
             try:
                 return self.run(step.host, step.undo_text(), seconds=max(60, step.seconds))
-            except PghaError as error:
+            except PghaError:
                 if time.monotonic() > end:
-                    raise PghaError(
-                        f"{step.host} could not be healed: {error.what}",
-                        why="The fault may still be there; the host itself undoes it in time.",
-                        do=f"On {step.host}: sh /run/pgha-drill/undo",
-                    ) from error
+                    raise
                 time.sleep(1)  # before the next attempt
 
     def run(self, host: str, script: str, *, seconds: float = 30) -> None:

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
+from statistics import median
 
-from builder.drill.history import Attempt, History, Kind, Sample
+from builder.drill.history import Attempt, History, Kind, Moment, Sample
 
 SILENCE_SECONDS = 1.5  # a host that has said nothing for so long is not known to be anything
-TOLERANCE_SECONDS = 1.0  # samples of two hosts are that far apart, on a busy machine
-LOOK_SECONDS = 5.0  # … and on the slowest
+LOOKS = 3  # … and so many looks, where they are further apart
+TOLERANCE_SECONDS = 1.0  # so late may be heard what a host said, on a busy machine
 HOLDER_SECONDS = 10.0
 
 Span = tuple[float, float]
@@ -44,11 +45,23 @@ class Figures:
     longest_statement: float
     without_one_holder: float
     several_servers: float
+    unwatched: float
     timelines: tuple[int, ...]
+    late_writes: int
+
+    @property
+    def failovers(self) -> int:
+        """Promotions: each begins a new timeline, also one on which nothing was written."""
+        return self.timelines[-1] - self.timelines[0] if self.timelines else 0
 
 
-def figures(history: History, *, holder_from: float | None = None) -> Figures:
-    """Measure. `holder_from`: the one-holder rule counts from then on."""
+def figures(
+    history: History, *, holder_from: float | None = None, none_from: float | None = None
+) -> Figures:
+    """Measure. `holder_from`: the one-holder rule counts from then on.
+
+    `none_from`: no write may be acknowledged from then on until the healing.
+    """
     writes = list(history.acknowledged(Kind.WRITE))
     outcomes = [a.outcome.value for a in history.attempts if a.kind is Kind.WRITE]
     return Figures(
@@ -63,10 +76,12 @@ def figures(history: History, *, holder_from: float | None = None) -> Figures:
         connect_outage=outage(history, Kind.WRITE, fresh=True),
         read_outage=outage(history, Kind.READ),
         client_wait=client_wait(history),
-        longest_statement=max((a.end - a.begin for a in writes), default=0.0),
+        longest_statement=longest_statement(history),
         without_one_holder=without_one(history, "holder", holder_from),
         several_servers=several_servers(history),
-        timelines=tuple(sorted({a.timeline for a in writes})),
+        unwatched=unwatched(history),
+        timelines=tuple(sorted({a.timeline for a in writes if a.timeline})),
+        late_writes=0 if none_from is None else written_from(history, none_from),
     )
 
 
@@ -94,15 +109,31 @@ def longest_gap(history: History, kind: Kind, *, fresh: bool = False) -> Span:
 def client_wait(history: History) -> float:
     """The longest time that one client of its own had to wait for its next acknowledgement."""
     clients: dict[int, list[Attempt]] = defaultdict(list)
-    for attempt in history.acknowledged(Kind.WRITE):
-        clients[attempt.client].append(attempt)
+    for attempt in history.attempts:
+        if attempt.kind is Kind.WRITE:
+            clients[attempt.client].append(attempt)
     each = (replace(history, attempts=tuple(own)) for own in clients.values())
     return max((outage(own, Kind.WRITE) for own in each), default=history.end - history.begin)
 
 
+def longest_statement(history: History) -> float:
+    """From sending to the answer, or to giving up."""
+    sent = (a for a in history.attempts if a.kind is Kind.WRITE and a.sent is not None)
+    return max((a.end - a.sent for a in sent if a.sent is not None), default=0.0)
+
+
+def written_from(history: History, begin: float) -> int:
+    """Writes that were begun and acknowledged between `begin` and the healing."""
+    healed = history.marks.get(Moment.HEALED, history.end)
+    return sum(begin <= a.begin and a.end <= healed for a in history.acknowledged(Kind.WRITE))
+
+
 def spans(history: History, word: str) -> Mapping[str, Sequence[Span]]:
-    """When each host is known to have been `word`: between samples in a row that say so."""
-    silence = SILENCE_SECONDS * history.slowness
+    """When each host is known to have been `word`: between samples in a row that say so.
+
+    From the end of the first look until the begin of the last.
+    """
+    silences = _silences(history)
     found: dict[str, list[Span]] = defaultdict(list)
     last: dict[str, Sample] = {}
     for sample in sorted(history.samples, key=lambda s: s.at):
@@ -111,35 +142,79 @@ def spans(history: History, word: str) -> Mapping[str, Sequence[Span]]:
         if word not in sample.words:
             continue
         stretches = found[sample.host]
-        if before and word in before.words and sample.at - before.at <= silence:
-            stretches[-1] = (stretches[-1][0], sample.at)
+        if before and word in before.words and sample.at - before.at <= silences[sample.host]:
+            since = stretches[-1][0]
+            stretches[-1] = (since, max(since, sample.at - sample.seconds))
         else:
             stretches.append((sample.at, sample.at))
     return found
 
 
+def _silences(history: History) -> Mapping[str, float]:
+    """Seconds without a word after which nothing is known of a host."""
+    heard: dict[str, list[float]] = defaultdict(list)
+    for sample in history.samples:
+        heard[sample.host].append(sample.at)
+    least = SILENCE_SECONDS * history.slowness
+    return {host: max(least, LOOKS * _usual_gap(sorted(at))) for host, at in heard.items()}
+
+
+def _usual_gap(moments: Sequence[float]) -> float:
+    return float(median([later - earlier for earlier, later in pairwise(moments)] or [0.0]))
+
+
+def unwatched(history: History) -> float:
+    """The longest time in which a watched host said nothing that the fault had not struck."""
+    return max((_silence(history, host) for host in history.watched), default=0.0)
+
+
+def _silence(history: History, host: str) -> float:
+    begin, end = history.begin, history.end
+    points = [
+        begin,
+        *(s.at for s in history.samples if s.host == host and begin <= s.at <= end),
+        end,
+    ]
+    excused: Span | None = None
+    if host in history.struck:
+        excused = (history.marks.get(Moment.INJECTED, end), history.marks.get(Moment.HEALTHY, end))
+        points += excused
+    silences = (gap for gap in pairwise(sorted(points)) if not (excused and _inside(gap, excused)))
+    return max((later - earlier for earlier, later in silences), default=0.0)
+
+
+def _inside(inner: Span, outer: Span) -> bool:
+    return outer[0] <= inner[0] and inner[1] <= outer[1]
+
+
 def double(history: History, word: str) -> tuple[Overlap, ...]:
     """Pairs of hosts that were both `word` for longer than samples may be apart."""
-    tolerance = min(TOLERANCE_SECONDS * history.slowness, LOOK_SECONDS)
     stretches = [(host, span) for host, found in spans(history, word).items() for span in found]
     overlaps = []
     for (one, a), (other, b) in combinations(stretches, 2):
         begin, end = max(a[0], b[0]), min(a[1], b[1])
-        if one != other and end - begin > tolerance:
+        if one != other and end - begin > TOLERANCE_SECONDS:
             overlaps.append(Overlap(hosts=(one, other), begin=begin, seconds=end - begin))
     return tuple(overlaps)
 
 
 def split_writes(writes: Iterable[Attempt]) -> tuple[Attempt, ...]:
-    """Acknowledged writes that began on an old timeline after a newer one had acknowledged."""
+    """Acknowledged writes that prove two primaries.
+
+    Those that began on an old timeline after a newer one had acknowledged, and those of a second
+    member on one timeline.
+    """
     known = sorted((w for w in writes if w.timeline), key=lambda w: w.end)
     first: dict[int, float] = {}
+    owner: dict[int, str] = {}
     for write in known:
         first.setdefault(write.timeline, write.end)
+        owner.setdefault(write.timeline, write.member)
     return tuple(
         write
         for write in known
-        if any(t > write.timeline and at < write.begin for t, at in first.items())
+        if write.member != owner[write.timeline]
+        or any(t > write.timeline and at < write.begin for t, at in first.items())
     )
 
 
@@ -149,7 +224,7 @@ def without_one(history: History, word: str, since: float | None = None) -> floa
     if not samples:
         return history.end - history.begin
     longest, wrong_since = 0.0, None
-    for at, count in _counts(samples, word, SILENCE_SECONDS * history.slowness):
+    for at, count in _counts(samples, word, max(_silences(history).values())):
         if since is not None and at < since:
             continue
         if count == 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from builder.drill.verdict import Result
+from builder.drill.verdict import Result, lost_words, slow_words
 from builder.errors import PghaError
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -42,4 +42,7 @@ def page(
         passed=sum(result.passed for result in results),
         acknowledged=sum(result.figures.acknowledged for result in results),
         lost=sum(len(result.figures.lost) for result in results),
+        read_back=all(result.figures.read_back for result in results),
+        lost_words=lost_words,
+        slow_words=slow_words,
     )

@@ -12,6 +12,7 @@ from builder.drill import clients, samples
 from builder.drill.fault import Fault
 from builder.drill.ground import Ground
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
+from builder.drill.inject import NotHealedError
 from builder.drill.scene import Scene
 from builder.drill.schema import stored, table
 from builder.drill.steps import Step, lacks
@@ -33,16 +34,16 @@ class Recorder:
     attempts: list[Attempt] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     marks: dict[Moment, float] = field(default_factory=dict)
+    begin: float = 0.0
+    end: float = 0.0
 
     def mark(self, moment: Moment) -> None:
         self.marks[moment] = time.monotonic()
 
-    def history(
-        self, begin: float, end: float, stored: frozenset[int] | None, slowness: float
-    ) -> History:
+    def history(self, stored: frozenset[int] | None, slowness: float) -> History:
         return History(
-            begin=begin,
-            end=end,
+            begin=self.begin,
+            end=self.end,
             attempts=tuple(self.attempts),
             samples=tuple(self.samples),
             marks=dict(self.marks),
@@ -60,11 +61,10 @@ def obstacle(fault: Fault, who: Scene, provider: object) -> str:
 def drill(ground: Ground, fault: Fault) -> Result:
     """Raises PghaError where the cluster is not healthy before, or cannot be healed."""
     who = ground.healthy_scene()
-    steps = fault.steps(who)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     with table(ground, who):
-        history, wrong = _recorded(ground, fault, steps, reads=bool(who.replicas))
-    differences = tuple(ground.differences())
+        history, wrong = _recorded(ground, fault, reads=bool(who.replicas))
+    differences = _differences(ground)
     case = Case(
         fault=fault,
         promises=ground.promises(),
@@ -76,7 +76,7 @@ def drill(ground: Ground, fault: Fault) -> Result:
     found, checks = judged(case, history)
     return Result(
         fault=fault,
-        targets=tuple(step.host for step in steps),
+        targets=history.struck,
         history=history,
         figures=found,
         checks=checks,
@@ -87,22 +87,28 @@ def drill(ground: Ground, fault: Fault) -> Result:
     )
 
 
-def _recorded(
-    ground: Ground, fault: Fault, steps: Sequence[Step], *, reads: bool
-) -> tuple[History, Sequence[str]]:
+def _differences(ground: Ground) -> tuple[str, ...]:
+    """What was measured is told also where the plan cannot be made."""
+    try:
+        return tuple(ground.differences())
+    except PghaError as error:
+        return (f"cannot be made: {error.what}",)
+
+
+def _recorded(ground: Ground, fault: Fault, *, reads: bool) -> tuple[History, Sequence[str]]:
     """With no more traffic than the cluster bears, which shows when it is there."""
     traffic = _traffic(ground, reads=reads)
     for _ in range(_SLOWER):
         try:
-            return _under(traffic, ground, fault, steps, reads=reads)
+            return _under(traffic, ground, fault, reads=reads)
         except _OverloadedError:
             traffic = traffic.slowed(2.5)
             ground.tell("", f"it is too slow for that many clients: {traffic.writers} write now")
-    return _under(traffic, ground, fault, steps, reads=reads)
+    return _under(traffic, ground, fault, reads=reads)
 
 
 def _under(
-    traffic: clients.Traffic, ground: Ground, fault: Fault, steps: Sequence[Step], *, reads: bool
+    traffic: clients.Traffic, ground: Ground, fault: Fault, *, reads: bool
 ) -> tuple[History, Sequence[str]]:
     recorder = Recorder()
     patience = HEALTHY_SECONDS * traffic.slowness
@@ -125,13 +131,15 @@ def _under(
             {Kind.WRITE, Kind.READ} if reads else {Kind.WRITE},
             seconds=max(WARM_SECONDS * traffic.slowness, 5 * traffic.connect_seconds),
         )
-        begin = time.monotonic()
+        steps = fault.steps(ground.healthy_scene())  # by now another may lead
+        recorder.begin = time.monotonic()
         time.sleep(BEFORE_SECONDS)  # what it looks like when nothing is wrong
-        _suffer(ground, fault, steps, recorder)
-        wrong = _heal(ground, recorder, patience)
+        wrong = _suffer(ground, fault, steps, recorder) or _heal(ground, recorder, patience)
         time.sleep(AFTER_SECONDS)  # and again
-        end = time.monotonic()
-    return recorder.history(begin, end, stored(ground), traffic.slowness), wrong
+        recorder.end = time.monotonic()
+    struck = tuple(dict.fromkeys(step.host for step in steps))
+    found = recorder.history(stored(ground), traffic.slowness)
+    return replace(found, watched=tuple(wanted), struck=struck), wrong
 
 
 def _allowed(provider: Any) -> Callable[[], bool]:
@@ -180,23 +188,37 @@ def _warm(recorder: Recorder, wanted: Set[Kind], *, seconds: float) -> None:
         time.sleep(0.1)  # until the next look
 
 
-def _suffer(ground: Ground, fault: Fault, steps: Sequence[Step], recorder: Recorder) -> None:
+def _suffer(
+    ground: Ground, fault: Fault, steps: Sequence[Step], recorder: Recorder
+) -> Sequence[str]:
+    """Raises PghaError where the fault could not be injected; says what could not be healed."""
     targets = ", ".join(step.host for step in steps)
     ground.tell(targets, fault.doc)
     recorder.mark(Moment.INJECTED)
-    with ground.injector.injected(steps):
-        ground.tell("", f"watches for {fault.hold_seconds:g} s")
-        time.sleep(fault.hold_seconds)  # the fault lasts
+    try:
+        with ground.injector.injected(steps):
+            ground.tell("", f"watches for {fault.hold_seconds:g} s")
+            time.sleep(fault.hold_seconds)  # the fault lasts
+    except NotHealedError as error:
+        return (error.what,)
     recorder.mark(Moment.HEALED)
+    return ()
 
 
 def _heal(ground: Ground, recorder: Recorder, patience: float) -> Sequence[str]:
     """Wait until all is whole; what is still wrong after the limit."""
     ground.tell("", "waits until the cluster is whole")
     end = time.monotonic() + patience
-    while wrong := ailments(ground.spec, ground.status()):
+    while wrong := _ailments(ground):
         if time.monotonic() > end:
             return wrong
         time.sleep(1)  # until the next look
     recorder.mark(Moment.HEALTHY)
     return ()
+
+
+def _ailments(ground: Ground) -> Sequence[str]:
+    try:
+        return ailments(ground.spec, ground.status())
+    except PghaError as error:
+        return (error.what,)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from builder.drill.history import Sample
-from builder.errors import PghaError
 from builder.role import Role
 from builder.spec.model import ClusterSpec
 from builder.transport.base import Connection, Endpoint
@@ -55,7 +54,7 @@ def parse(host: str, line: str, at: float, slowness: float = 1.0) -> Sample | No
         return None
     if seconds > SILENCE_SECONDS * slowness:
         return None
-    return Sample(at=at, host=host, words=frozenset(words))
+    return Sample(at=at, host=host, seconds=seconds, words=frozenset(words))
 
 
 class Sampler:
@@ -91,8 +90,8 @@ class Sampler:
                     if self._stop.is_set():
                         return
                     connection.run(self._script, timeout_seconds=_LIFE_SECONDS, on_line=self._line)
-            except (PghaError, OSError):
-                self._stop.wait(INTERVAL_SECONDS)  # it is down; the silence is the sample
+            except Exception:  # whatever paramiko's threads ended by: the silence is the sample
+                self._stop.wait(INTERVAL_SECONDS)
 
     def _line(self, line: str) -> None:
         self._heard = time.monotonic()

@@ -31,6 +31,11 @@ class Scene:
     def etcd_follower(self) -> str:
         return next(host for host in self.etcd if host != self.etcd_leader)
 
+    @property
+    def virtual_ip(self) -> str:
+        """Without its prefix length; empty where there is none."""
+        return str(self.spec.sections.get("keepalived", {}).get("virtual_ip", "")).split("/")[0]
+
     def address(self, host: str) -> str:
         return self.spec.hosts[host].address
 

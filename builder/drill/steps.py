@@ -20,26 +20,29 @@ _ALONE = "exec 9>>/run/pgha-drill.lock; flock -w 60 9 || exit 1\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """Shell on a host. `undo` may use what `do` put into shell variables named in `keeps`."""
+    """Shell on a host: `before` only looks, `do` harms, `undo` heals.
+
+    `undo` may use what `before` put into shell variables named in `keeps`.
+    """
 
     host: str
     do: str
+    before: str = ""
     undo: str = ""
     keeps: tuple[str, ...] = ()
     seconds: float = 30
 
     def text(self) -> str:
         if not self.undo:
-            return f"set -eu\n{self.do}\n"
-        before, _, harm = self.do.rpartition("\n")
+            return f"set -eu\n{self.before}\n{self.do}\n"
         keeps = "".join(f'printf "{name}=%s\\n" "${name}"; ' for name in self.keeps)
         return (
             f"{_ALONE}({self._healing})\n"  # what a drill that was killed has left
-            f"set -eu\n{before}\n"
+            f"set -eu\n{self.before}\n"
             f"mkdir -p -m 0700 {STATE}\n"
             f"{{ {keeps}cat <<'PGHA_UNDO'\n{self.undo}\nPGHA_UNDO\n}} >{STATE}/undo\n"
             f"systemd-run --quiet --collect --unit={UNIT} --on-active={LAST_RESORT_SECONDS} "
-            f"sh {STATE}/undo\n{harm}\n"
+            f"sh {STATE}/undo\n{self.do}\n"
         )
 
     def undo_text(self) -> str:
@@ -89,31 +92,37 @@ def main_pid(unit: str) -> str:
 
 
 def kill_main(host: str, unit: str) -> Script:
-    return Script(host=host, do=f'{main_pid(unit)}\nkill -KILL "$pid"')
+    return Script(host=host, before=main_pid(unit), do='kill -KILL "$pid"')
 
 
 def stop_main(host: str, unit: str) -> Script:
     """SIGSTOP: it is there, and does nothing."""
     return Script(
         host=host,
-        do=f'{main_pid(unit)}\nkill -STOP "$pid"',
+        before=main_pid(unit),
+        do='kill -STOP "$pid"',
         undo='kill -CONT "$pid" 2>/dev/null || true',
         keeps=("pid",),
     )
 
 
 def kill_for_good(host: str, unit: str) -> Script:
-    """Nothing brings it back: systemd finds a condition that does not hold."""
+    """Nothing brings it back: systemd is told not to. Fails where it comes back nevertheless."""
     folder = f"/run/systemd/system/{unit}.d"
-    never = "[Unit]\\nConditionPathExists=/run/pgha-drill/never\\n"
     return Script(
         host=host,
-        do=f"{main_pid(unit)}\n"
-        f"mkdir -p {folder} && printf '{never}' >{folder}/pgha-drill.conf && "
-        'systemctl daemon-reload && kill -KILL "$pid"',
+        before=main_pid(unit),
+        do=f"mkdir -p {folder}\nprintf '[Service]\\nRestart=no\\n' >{folder}/pgha-drill.conf\n"
+        'systemctl daemon-reload\nkill -KILL "$pid"\n'
+        + _until(f'[ "$(systemctl show -P ActiveState {unit})" = failed ]', seconds=10),
         undo=f"rm -f {folder}/pgha-drill.conf\nsystemctl daemon-reload\nsystemctl start {unit}",
         seconds=60,
     )
+
+
+def _until(condition: str, *, seconds: int) -> str:
+    """Wait for it, at most so long; the script fails where it does not come."""
+    return f"for i in $(seq {seconds * 5}); do {condition} && exit 0; sleep 0.2; done\nexit 1"
 
 
 def kill_unit(host: str, unit: str) -> Script:
@@ -124,7 +133,7 @@ def kill_unit(host: str, unit: str) -> Script:
 def stop_unit(host: str, unit: str) -> Script:
     return Script(
         host=host,
-        do=f"true\nsystemctl kill -s STOP {unit}",
+        do=f"systemctl kill -s STOP {unit}",
         undo=f"systemctl kill -s CONT {unit} || true",
     )
 
@@ -136,12 +145,15 @@ DISK = "pgha-drill-disk"  # a unit that keeps at it
 def fill(host: str, mounted: str) -> Script:
     """To the last byte, and again whenever something is given back."""
     file = f"{mounted}/.{DISK}"
+    room = f"df -B1 --output=avail {mounted} | tail -n 1"
     write = f"dd if=/dev/zero of={file} oflag=append conv=notrunc status=none 2>/dev/null"
-    once = f"{write} bs=1M || {write} bs=512 || true"
-    most = f"fallocate -l $(df -B1 --output=avail {mounted} | tail -n 1) {file} || true"
+    loop = (
+        f"fallocate -l $({room}) {file}\n"  # fast, where the file system can
+        f"while :; do {write} bs=1M || {write} bs=512; sleep 0.1; done"
+    )
     return Script(
         host=host,
-        do=f"{most}\n{once}\n{_kept_up(f'while sleep 0.1; do {once}; done')}",
+        do=f"{_kept_up(loop)}\n" + _until(f'[ "$({room})" -eq 0 ]', seconds=100),
         undo=f"systemctl stop {DISK} 2>/dev/null || true\nrm -f {file}",
         seconds=120,
     )
@@ -151,7 +163,7 @@ def hang(host: str, mounted: str) -> Script:
     """Nothing that is written comes back: a disk, or the way to it, that does not answer."""
     return Script(
         host=host,
-        do=f"true\nfsfreeze --freeze {mounted}",
+        do=f"fsfreeze --freeze {mounted}",
         undo=f"fsfreeze --unfreeze {mounted} 2>/dev/null || true",
     )
 
@@ -162,7 +174,7 @@ def slow(host: str, mounted: str) -> Script:
     loop = f"while fsfreeze --freeze {mounted}; do sleep 0.5; {thaw}; sleep 0.05; done"
     return Script(
         host=host,
-        do=f"true\n{_kept_up(loop)}",
+        do=_kept_up(loop),
         undo=f"systemctl stop {DISK} 2>/dev/null || true\n{thaw} 2>/dev/null || true",
     )
 
@@ -175,7 +187,7 @@ def _kept_up(loop: str) -> str:
 
 
 # ── links ───────────────────────────────────────────────────────────────────────────────────────
-TABLE = "inet pgha_drill"
+TABLE = "pgha_drill"
 
 
 # Where sshd listens, and where this session came in; sudo may hide the latter.
@@ -185,24 +197,39 @@ _SSH_PORTS = (
 )
 
 
-def _filtered(host: str, incoming: str, outgoing: str) -> Script:
+def _filtered(host: str, incoming: str, outgoing: str, arp: str = "") -> Script:
     """SSH, loopback and what is already answered to us stay: the drill must be able to heal."""
-    table = (
-        f"table {TABLE} {{\n"
+    tables = (
+        f"table inet {TABLE} {{\n"
         " chain incoming { type filter hook input priority -300;\n"
         f"  iif lo accept; tcp dport {{ $ports }} accept; {incoming}\n }}\n"
         " chain outgoing { type filter hook output priority -300;\n"
         f"  oif lo accept; tcp sport {{ $ports }} accept; {outgoing}\n }}\n}}"
     )
+    if arp:
+        tables += (
+            f"\ntable arp {TABLE} {{\n"
+            f" chain outgoing {{ type filter hook output priority -300; {arp}\n }}\n}}"
+        )
     return Script(
         host=host,
-        do=f'{_SSH_PORTS}\nrules=$(cat <<PGHA_NFT\n{table}\nPGHA_NFT\n)\necho "$rules" | nft -f -',
-        undo=f"nft delete table {TABLE} 2>/dev/null || true",
+        before=f"{_SSH_PORTS}\nrules=$(cat <<PGHA_NFT\n{tables}\nPGHA_NFT\n)",
+        do='echo "$rules" | nft -f -',
+        undo="\n".join(
+            f"nft delete table {family} {TABLE} 2>/dev/null || true"
+            for family in ("inet", *(["arp"] if arp else []))
+        ),
     )
 
 
-def cut_from_all(host: str) -> Script:
-    return _filtered(host, "drop", "drop")
+def cut_from_all(host: str, address: str = "") -> Script:
+    """`address`: one beside the host's own, for which it does not answer any more, either."""
+    return _filtered(host, "drop", "drop", f"arp saddr ip {address} drop" if address else "")
+
+
+def deaf(host: str) -> Script:
+    """It is heard, and hears nobody."""
+    return _filtered(host, "drop", "")
 
 
 def cut_from(host: str, addresses: tuple[str, ...]) -> Script:
@@ -224,7 +251,8 @@ def signal_postgresql(host: str, psql: str, select: str, name: str, undo: str = 
     """Send a signal to the process that the statement `select` names."""
     return Script(
         host=host,
-        do=f'pid=$(echo {quoted([select])} | {psql})\n[ "$pid" -gt 1 ]\nkill -{name} $pid',
+        before=f'pid=$(echo {quoted([select])} | {psql})\n[ "$pid" -gt 1 ]',
+        do=f"kill -{name} $pid",
         undo=undo,
         keeps=("pid",) if undo else (),
     )
@@ -244,8 +272,8 @@ def long_transaction(host: str, psql: str) -> Script:
     )
     return Script(
         host=host,
-        do=f"true\n{unit} -p RuntimeMaxSec={LAST_RESORT_SECONDS} "
-        f"sh -c {quoted([f'echo {quoted([text])} | {psql}'])} && for i in $(seq 50); do "
-        f'[ "$(echo {quoted([seen])} | {psql})" != 1 ] || exit 0; sleep 0.2; done; exit 1',
+        do=f"{unit} -p RuntimeMaxSec={LAST_RESORT_SECONDS} "
+        f"sh -c {quoted([f'echo {quoted([text])} | {psql}'])}\n"
+        + _until(f'[ "$(echo {quoted([seen])} | {psql})" = 1 ]', seconds=10),
         undo=f"systemctl stop {TRANSACTION} 2>/dev/null || true",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from builder.drill.verdict import Result
+from builder.drill.verdict import Result, lost_words, slow_words
 
 _HEAD = ("drill", "on", "no writes", "bound", "connect", "no reads", "lost", "whole", "verdict")
 
@@ -15,6 +15,8 @@ def rows(results: Sequence[Result]) -> Iterator[str]:
     for row in cells:
         yield "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
     for result in results:
+        if result.history.slowness > 1:
+            yield f"  {result.fault.name}: {slow_words(result)}"
         for check in result.checks:
             if not check.passed:
                 yield f"✗ {result.fault.name}: {check.name}: {check.measured} ({check.bound})"
@@ -30,7 +32,7 @@ def _row(result: Result) -> Sequence[str]:
         "-" if bound is None else f"{bound:g} s",
         f"{said['connect_outage_seconds']:.1f} s",
         f"{said['read_outage_seconds']:.1f} s",
-        f"{len(said['writes_lost'])} of {said['writes_acknowledged']}",
+        lost_words(said),
         "NO" if whole is None else f"{whole:g} s",
         "passed" if result.passed else "FAILED",
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from builder.drill.fault import BALANCER_HUNG, SWITCHOVER, Bound, Fault
+from builder.drill.fault import BALANCER_HUNG, HOST_LOST, SWITCHOVER, Bound, Fault
 from builder.drill.history import History, Kind, Moment
 from builder.drill.judge import (
     HOLDER_SECONDS,
@@ -59,7 +59,7 @@ class Result:
             "writes_acknowledged": found.acknowledged,
             "writes_unknown": found.unknown,
             "writes_failed": found.errors,
-            "writes_lost": list(found.lost),
+            "writes_lost": list(found.lost) if found.read_back else None,
             "write_outage_seconds": round(found.write_outage, 2),
             "write_bound_seconds": self.write_bound,
             "connect_outage_seconds": round(found.connect_outage, 2),
@@ -72,6 +72,19 @@ class Result:
             "ailments": list(self.ailments),
             "differences": list(self.differences),
         }
+
+
+def lost_words(said: Mapping[str, Any]) -> str:
+    """Of the JSON of a drill: how many acknowledged writes are lost."""
+    if said["writes_lost"] is None:
+        return "not read back"
+    return f"{len(said['writes_lost'])} of {said['writes_acknowledged']}"
+
+
+def slow_words(result: Result) -> str:
+    """What was granted to machines that are slow when nothing is wrong."""
+    times = result.history.slowness
+    return f"machines {times:.1f} times slower than usual: so much longer what no timing promises"
 
 
 def recovery(history: History) -> float | None:
@@ -98,12 +111,19 @@ class Case:
         """
         if bound is None or isinstance(bound, str):
             return None if bound is None else self.promises.get(bound)
-        return bound if self.slowness == 1 else round(bound * 2 * self.slowness, 1)
+        return round(bound * self.slowness, 1)
+
+    def none_from(self, history: History) -> float | None:
+        """From when on nothing may be written, where nobody may lead."""
+        lost, injected = self.promises.get(HOST_LOST), history.marks.get(Moment.INJECTED)
+        if not self.fault.stops_writes or lost is None or injected is None:
+            return None
+        return injected + lost
 
 
 def judged(case: Case, history: History) -> tuple[Figures, tuple[Check, ...]]:
     healed = history.marks.get(Moment.HEALED) if case.fault.two_holders else None
-    found = figures(history, holder_from=healed)
+    found = figures(history, holder_from=healed, none_from=case.none_from(history))
     return found, (*_safety(found, case), *_outages(found, case), *_end(case, history))
 
 
@@ -129,13 +149,21 @@ def _safety(found: Figures, case: Case) -> Iterator[Check]:
     if case.has_address:
         moved = max(HOLDER_SECONDS, case.seconds(BALANCER_HUNG) or 0)
         yield _within("not one holder of the address", found.without_one_holder, moved)
-    changes = max(0, len(found.timelines) - 1)
+    moves = case.fault.failovers
     yield Check(
         name="failovers",
-        measured=str(changes),
-        bound=f"at most {case.fault.failovers}",
-        passed=changes <= case.fault.failovers,
+        measured=str(found.failovers),
+        bound=str(moves),
+        passed=found.failovers == moves,
     )
+    if case.fault.stops_writes:
+        yield Check(
+            name="writes while nobody may lead",
+            measured=str(found.late_writes),
+            bound="0",
+            passed=found.late_writes == 0,
+        )
+    yield _within("a host not watched", found.unwatched, HOLDER_SECONDS * case.slowness)
 
 
 def _outages(found: Figures, case: Case) -> Iterator[Check]:

@@ -30,6 +30,8 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 def open_socket(endpoint: Endpoint, through: Transport | None, timeout_seconds: float) -> Any:
     """A TCP connection, or a channel through the jump host."""
+    from paramiko import SSHException
+
     try:
         if through is not None:
             target = (endpoint.address, endpoint.port)
@@ -39,20 +41,21 @@ def open_socket(endpoint: Endpoint, through: Transport | None, timeout_seconds: 
         limit = min(timeout_seconds, _CONNECT_SECONDS)
         sock = socket.create_connection((endpoint.address, endpoint.port), limit)
         sock.settimeout(timeout_seconds)
-    except OSError as error:
+    except (OSError, EOFError, SSHException) as error:  # a jump host refuses by the latter
         raise _unreachable(endpoint, error) from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
     return sock
 
 
-def _unreachable(endpoint: Endpoint, error: OSError) -> TransportError:
+def _unreachable(endpoint: Endpoint, error: Exception) -> TransportError:
     words = {
         errno.ECONNREFUSED: "nothing listens there",
         errno.EHOSTUNREACH: "no route to the host",
         errno.ENETUNREACH: "no route to its network",
     }
-    reason = words.get(error.errno or 0, str(error) or "timed out")
+    number = getattr(error, "errno", None) or 0
+    reason = words.get(number, str(error) or "timed out")
     return TransportError(
         endpoint.host,
         f"cannot be reached at {endpoint.address}:{endpoint.port}: {reason}",

@@ -53,11 +53,12 @@ class SshConnection:
 
     def _accepts(self, command: str, line: str) -> bool:
         """Whether a command that needs no more than one line ends well."""
-        channel = self._transport.open_session(timeout=_GRACE_SECONDS)
-        channel.settimeout(_GRACE_SECONDS)
-        channel.exec_command(command)
-        channel.sendall(f"{line}\n".encode())
-        channel.shutdown_write()
+        channel = self._session(command)
+        try:
+            channel.sendall(f"{line}\n".encode())
+            channel.shutdown_write()
+        except (OSError, EOFError) as error:
+            raise self._lost(error) from error
         ended = channel.status_event.wait(_GRACE_SECONDS)
         status = channel.recv_exit_status() if ended else -1
         channel.close()
@@ -110,11 +111,14 @@ class SshConnection:
         self.close()
 
     def _open(self, command: str) -> Channel:
-        """A channel on which `command`, a constant, already waits for its stdin."""
+        """A channel on which `command`, a constant, already waits for its stdin, as root."""
+        return self._session(self._privileged(command))
+
+    def _session(self, command: str) -> Channel:
         try:
             channel = self._transport.open_session(timeout=_GRACE_SECONDS)
             channel.settimeout(_GRACE_SECONDS)
-            channel.exec_command(self._privileged(command))
+            channel.exec_command(command)
         except Exception as error:  # paramiko raises whatever ended its thread
             raise self._lost(error) from error
         return channel
@@ -189,8 +193,13 @@ def _lines(channel: Channel, deadline: float, host: str) -> Iterator[str]:
 def connect(endpoint: Endpoint, *, timeout_seconds: float = 15) -> SshConnection:
     """Reach a host; its key is checked before logging in. Raises TransportError and its kinds."""
     above = connect(endpoint.jump, timeout_seconds=timeout_seconds) if endpoint.jump else None
-    through = above._transport if above else None
-    transport = log_in(endpoint, open_socket(endpoint, through, timeout_seconds), timeout_seconds)
+    try:
+        sock = open_socket(endpoint, above._transport if above else None, timeout_seconds)
+        transport = log_in(endpoint, sock, timeout_seconds)
+    except BaseException:
+        if above:
+            above.close()
+        raise
     connection = SshConnection(endpoint, transport, above)
     try:
         connection.settle_sudo()

@@ -27,6 +27,7 @@ from builder.drill import clients, judge
 from builder.drill.history import Attempt, History, Kind, Outcome
 from builder.errors import MachineError
 from builder.machines.lab.layout import NETWORK_RECORD, STATE
+from builder.machines.lab.locks import locked
 from builder.machines.lab.provider import LabProvider
 from builder.machines.lab.requirements import refuse_if_unable, this_machine
 from builder.spec.model import ClusterSpec, Host, Machines
@@ -49,7 +50,8 @@ def able() -> None:
         refuse_if_unable(this_machine())
     except MachineError as error:
         pytest.skip(str(error))
-    _clear_leftovers()
+    with locked(Path(__file__).parent):  # of the other half of this run
+        _clear_leftovers()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from builder.drill.drawing import per_bucket, svg
 from builder.drill.faults import FAULTS
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
 from builder.drill.report import page
+from builder.drill.table import rows
 from builder.drill.verdict import Case, Result, judged
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -22,7 +23,13 @@ def history(lost: int = 0) -> History:
     ends = [n / 25 for n in range(100)] + [6 + n / 25 for n in range(100)]
     attempts = [
         Attempt(
-            kind=kind, outcome=Outcome.ACK, begin=end - 0.02, end=end, number=n, fresh=n % 5 == 0
+            kind=kind,
+            outcome=Outcome.ACK,
+            begin=end - 0.02,
+            end=end,
+            number=n,
+            fresh=n % 5 == 0,
+            timeline=1 + n // 100,
         )
         for n, end in enumerate(ends)
         for kind in Kind
@@ -93,7 +100,28 @@ def test_what_a_manager_asks_is_said_at_the_top(lost: int, words: str) -> None:
 
 
 def test_a_page_of_drills_that_were_not_all_done_says_so() -> None:
-    assert "Not all drills were done: interrupted" in page("o", [], NOW, stopped="interrupted")
+    for results in ([], [result()]):
+        text = page("o", results, NOW, stopped="interrupted")
+        assert "Not all drills were done: interrupted" in text
+        assert "✓ All" not in text
+
+
+def test_what_was_not_read_back_is_nowhere_said_to_be_there() -> None:
+    case = Case(fault=FAULTS["switchover"], promises={"switchover": 5.0}, has_address=True)
+    unread = replace(history(), stored=None)
+    found, checks = judged(case, unread)
+    one = replace(result(), history=unread, figures=found, checks=checks)
+    text = page("orders", [one], NOW)
+    assert "not all could be read back" in text
+    assert "none of them is lost" not in text
+    assert one.document()["writes_lost"] is None
+    assert any("not read back" in row for row in rows([one]))
+
+
+def test_slow_machines_are_told_of() -> None:
+    slow = replace(result(), history=replace(history(), slowness=2.5))
+    for text in (page("orders", [slow], NOW), "\n".join(rows([slow]))):
+        assert "machines 2.5 times slower than usual" in text
 
 
 def test_names_are_text_and_never_markup() -> None:
