@@ -69,7 +69,8 @@ class Moment(enum.StrEnum):
 class History:
     """One drill. `stored` are the numbers found in the table at the end (None: not read).
 
-    `watched` are the hosts of whom samples are taken, and `struck` those whom the fault hits.
+    `watched` are the hosts of whom samples are taken, and `struck` those whom the fault hits, which
+    was wholly there during `held`.
     `slowness` is 1 on usual machines, and how many times longer all takes on emulated ones.
     """
 
@@ -81,6 +82,7 @@ class History:
     stored: frozenset[int] | None = None
     watched: tuple[str, ...] = ()
     struck: tuple[str, ...] = ()
+    held: tuple[float, float] | None = None
     slowness: float = 1.0
 
     def acknowledged(self, kind: Kind, *, fresh: bool = False) -> Iterator[Attempt]:

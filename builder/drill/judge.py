@@ -56,11 +56,11 @@ class Figures:
 
 
 def figures(
-    history: History, *, holder_from: float | None = None, none_from: float | None = None
+    history: History, *, holder_from: float | None = None, lease_seconds: float | None = None
 ) -> Figures:
     """Measure. `holder_from`: the one-holder rule counts from then on.
 
-    `none_from`: no write may be acknowledged from then on until the healing.
+    `lease_seconds`: once the fault has been there for so long, no write may be acknowledged.
     """
     writes = list(history.acknowledged(Kind.WRITE))
     outcomes = [a.outcome.value for a in history.attempts if a.kind is Kind.WRITE]
@@ -81,7 +81,7 @@ def figures(
         several_servers=several_servers(history),
         unwatched=unwatched(history),
         timelines=tuple(sorted({a.timeline for a in writes if a.timeline})),
-        late_writes=0 if none_from is None else written_from(history, none_from),
+        late_writes=0 if lease_seconds is None else late_writes(history, lease_seconds),
     )
 
 
@@ -122,10 +122,11 @@ def longest_statement(history: History) -> float:
     return max((a.end - a.sent for a in sent if a.sent is not None), default=0.0)
 
 
-def written_from(history: History, begin: float) -> int:
-    """Writes that were begun and acknowledged between `begin` and the healing."""
-    healed = history.marks.get(Moment.HEALED, history.end)
-    return sum(begin <= a.begin and a.end <= healed for a in history.acknowledged(Kind.WRITE))
+def late_writes(history: History, lease_seconds: float) -> int:
+    """Writes that were begun and acknowledged while the fault was there, after so many seconds."""
+    begin, end = history.held or (history.begin, history.end)
+    writes = history.acknowledged(Kind.WRITE)
+    return sum(begin + lease_seconds <= a.begin and a.end <= end for a in writes)
 
 
 def spans(history: History, word: str) -> Mapping[str, Sequence[Span]]:

@@ -36,6 +36,7 @@ class Recorder:
     marks: dict[Moment, float] = field(default_factory=dict)
     begin: float = 0.0
     end: float = 0.0
+    held: tuple[float, float] | None = None
 
     def mark(self, moment: Moment) -> None:
         self.marks[moment] = time.monotonic()
@@ -44,6 +45,7 @@ class Recorder:
         return History(
             begin=self.begin,
             end=self.end,
+            held=self.held,
             attempts=tuple(self.attempts),
             samples=tuple(self.samples),
             marks=dict(self.marks),
@@ -198,7 +200,9 @@ def _suffer(
     try:
         with ground.injector.injected(steps):
             ground.tell("", f"watches for {fault.hold_seconds:g} s")
+            begin = time.monotonic()
             time.sleep(fault.hold_seconds)  # the fault lasts
+            recorder.held = (begin, time.monotonic())
     except NotHealedError as error:
         return (error.what,)
     recorder.mark(Moment.HEALED)

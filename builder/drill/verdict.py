@@ -113,17 +113,11 @@ class Case:
             return None if bound is None else self.promises.get(bound)
         return round(bound * self.slowness, 1)
 
-    def none_from(self, history: History) -> float | None:
-        """From when on nothing may be written, where nobody may lead."""
-        lost, injected = self.promises.get(HOST_LOST), history.marks.get(Moment.INJECTED)
-        if not self.fault.stops_writes or lost is None or injected is None:
-            return None
-        return injected + lost
-
 
 def judged(case: Case, history: History) -> tuple[Figures, tuple[Check, ...]]:
     healed = history.marks.get(Moment.HEALED) if case.fault.two_holders else None
-    found = figures(history, holder_from=healed, none_from=case.none_from(history))
+    lease = case.seconds(HOST_LOST) if case.fault.stops_writes else None
+    found = figures(history, holder_from=healed, lease_seconds=lease)
     return found, (*_safety(found, case), *_outages(found, case), *_end(case, history))
 
 

@@ -11,16 +11,13 @@ def test_the_cluster_answers_on_both_sides():
 
 
 def test_no_acknowledged_write_is_lost_when_hosts_die():
-    done = pgha(
-        "drill",
-        "host-power-off",
-        "balancer-power-off",
-        "--yes",
-        "--json",
-        check=False,
-    )
+    faults = ["host-power-off", "balancer-power-off"]
+    done = pgha("drill", *faults, "--yes", "--json", check=False, seconds=3600)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(done.stdout)
+    leader_off, balancer_off = json.loads(done.stdout)["drills"]
+    assert [leader_off["name"], balancer_off["name"]] == faults
+    assert leader_off["writes_lost"] == balancer_off["writes_lost"] == []
+    assert len(leader_off["timelines"]) == 2
 
 
 def test_nothing_is_left_to_do():

@@ -8,16 +8,23 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 HOME = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 
 
-def pgha(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run pgha-build on the scenario's cluster."""
+def pgha(*words: str, check: bool = True, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run pgha-build on the scenario's cluster. After `seconds` it is told to end, and may heal."""
     verb, *rest = words
     line = ["pgha-build", verb, "-f", str(HOME / "cluster.yml"), *rest]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
+    with subprocess.Popen(line, stdout=PIPE, stderr=PIPE, text=True) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise
+    done = subprocess.CompletedProcess(line, process.returncode, stdout, stderr)
     assert done.returncode == 0 or not check, done.stdout + done.stderr
     return done
 

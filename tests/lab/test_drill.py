@@ -34,8 +34,13 @@ def left_behind(cluster: Any) -> list[str]:
             "ls -d /var/lib/*/.pgha-drill-disk 2>/dev/null || true",
             "systemctl list-units --all --no-legend pgha-drill-disk.service",
             "ps -e -o stat=,pid=,args= | grep '^T' || true",
+            "ls /run/systemd/system/*.d/pgha-drill.conf 2>/dev/null || true",
         )
         if cluster.on(host, look)
+    ]
+    hosts = json.loads(cluster.run("lab", "status", "--json").stdout)["hosts"]
+    found += [
+        f"{name} is {host['state']}" for name, host in hosts.items() if host["state"] != "running"
     ]
     schema = "SELECT nspname FROM pg_namespace WHERE nspname = 'pgha_drill'"
     return found + [row for row in [cluster.answers("primary", schema)] if row]
@@ -50,14 +55,25 @@ def test_a_switchover_and_a_crash_are_survived_and_drawn(seven: Any) -> None:
     seven.in_sync()
 
 
-def test_a_fault_is_healed_when_the_drill_is_interrupted(seven: Any) -> None:
-    for sent in (signal.SIGINT, signal.SIGTERM):
-        with seven.start("drill", "leader-isolated", "--yes") as process:
-            wait_for(process, "watches for")
-            process.send_signal(sent)
-            process.communicate(timeout=120)
-        assert process.returncode == 130
-        assert left_behind(seven) == []
+@pytest.mark.parametrize(
+    ("fault", "sent"),
+    [
+        ("leader-isolated", signal.SIGINT),
+        ("leader-disk-full", signal.SIGTERM),
+        ("freeze-leader", signal.SIGINT),
+        ("etcd-majority-gone", signal.SIGTERM),
+    ],
+)
+def test_a_fault_is_healed_when_the_drill_is_interrupted(
+    fault: str, sent: signal.Signals, seven: Any, until: Any
+) -> None:
+    with seven.start("drill", fault, "--yes") as process:
+        wait_for(process, "watches for")
+        process.send_signal(sent)
+        process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert left_behind(seven) == []
+    until(lambda: seven.run("status").returncode == 0, 120)
 
 
 def test_a_host_heals_itself_when_the_controller_is_gone(seven: Any, until: Any) -> None:
@@ -107,7 +123,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(seven: Any) -> None:
 # One of each kind; `pgha-build drill --all` takes a quarter of an hour (docs/how-to/drill.md).
 # Molecule's scenarios power hosts off, and stop Keepalived.
 OF_EVERY_KIND = (
-    "leader-isolated",
+    "patroni-gone",
     "postmaster-stop",
     "leader-disk-full",
     "etcd-majority-off",

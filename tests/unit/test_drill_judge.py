@@ -177,10 +177,10 @@ def test_without_any_write_there_was_no_failover_to_see() -> None:
     assert figures(History(begin=0, end=9)).failovers == 0
 
 
-def test_what_is_written_while_nobody_may_lead_is_counted_until_the_healing() -> None:
+def test_what_is_written_after_the_lease_is_counted_while_the_fault_is_there() -> None:
     attempts = tuple(ack(n, float(n)) for n in range(1, 9))
-    history = History(begin=0, end=9, attempts=attempts, marks={Moment.HEALED: 7.0})
-    assert figures(history, none_from=4.0).late_writes == 3
+    history = History(begin=0, end=9, attempts=attempts, held=(2.0, 7.0))
+    assert figures(history, lease_seconds=2.5).late_writes == 3
     assert figures(history).late_writes == 0
 
 
