@@ -72,6 +72,14 @@ class Timings:
         return noticed + self.postgresql_crashed
 
     @property
+    def patroni_silent(self) -> int:
+        """So long a leader may be without Patroni: the lease was renewed a loop before that.
+
+        The watch asks every second, for two at most.
+        """
+        return self.ttl - self.loop_wait - 3
+
+    @property
     def disk_lost(self) -> float:
         """Until the watch gives the disk up and asks who could lead; then as after a crash."""
         return self.disk_silent + _PROMOTION_SECONDS + self.postgresql_crashed

@@ -8,6 +8,11 @@ A leader whose disk is full, read-only or dead answers what Patroni asks, for th
 (Patroni issues 1732 and 2997). The second watch writes to it every second; where nothing comes back
 and a replica can take over without loss, it ends the leader. A full disk on both is left alone.
 
+A leader whose Patroni is gone or hangs goes on serving the sessions that it has. Where no replica is
+synchronous it also acknowledges what they write, when another leads already. There a third watch
+ends it before its lease is over, as the kernel's watchdog does where there is one (Patroni
+docs/watchdog.rst).
+
 Ended, PostgreSQL has crashed: Patroni fails over, and makes a replica of it when it can.
 """
 
@@ -35,15 +40,28 @@ def watches(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
         doc="Ends a PostgreSQL that hangs, so that Patroni can act",
         port=ctx.section("postgresql")["port"],
     )
-    if len(members(ctx.spec)) > 1:
+    if len(members(ctx.spec)) == 1:
+        return
+    synchronous = ctx.section("failover")["synchronous"]
+    asks = {
+        "ca": f"{TLS}/ca.crt",
+        "url": f"https://{ctx.host.address}:{ctx.section('patroni')['rest_port']}/patroni",
+    }
+    yield from _watch(
+        ctx,
+        needs,
+        name="disk-watch",
+        doc="Ends a leader that cannot write to its disk, so that a replica takes over",
+        follows=_follows(synchronous=synchronous),
+        **asks,
+    )
+    if not synchronous:
         yield from _watch(
             ctx,
             needs,
-            name="disk-watch",
-            doc="Ends a leader that cannot write to its disk, so that a replica takes over",
-            ca=f"{TLS}/ca.crt",
-            url=f"https://{ctx.host.address}:{ctx.section('patroni')['rest_port']}/patroni",
-            follows=_follows(synchronous=ctx.section("failover")["synchronous"]),
+            name="lease-watch",
+            doc="Ends a leader that has lost its Patroni, before another may lead",
+            **asks,
         )
 
 
