@@ -8,8 +8,8 @@ A leader whose disk is full, read-only or dead answers what Patroni asks, for th
 (Patroni issues 1732 and 2997). The second watch writes to it every second; where nothing comes back
 and a replica can take over without loss, it ends the leader. A full disk on both is left alone.
 
-A leader whose Patroni is gone or hangs goes on serving the sessions that it has. Where no replica is
-synchronous it also acknowledges what they write, when another leads already. There a third watch
+A leader whose Patroni is gone or hangs goes on serving the sessions that it has. Where no replica
+is synchronous it also acknowledges what they write, when another leads already. There a third watch
 ends it before its lease is over, as the kernel's watchdog does where there is one (Patroni
 docs/watchdog.rst).
 
