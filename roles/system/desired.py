@@ -13,7 +13,7 @@ from builder.resources.sysctl import Sysctl
 from builder.resources.unit import Unit
 from builder.role import Context
 from roles.system.firewall import firewall
-from roles.system.settings import NAME
+from roles.system.settings import COUNTERPARTS, NAME
 from roles.system.sources import sources
 
 HOME = "/etc/pgha-build"
@@ -82,7 +82,9 @@ def _sysctl(ctx: Context) -> Iterable[Resource]:
     wanted = dict(_EVERYWHERE)
     for role in ctx.host.roles:
         wanted |= _BY_ROLE.get(role, {})
-    wanted |= ctx.section(NAME)["sysctl"]
+    own = ctx.section(NAME)["sysctl"]
+    wanted = {key: value for key, value in wanted.items() if COUNTERPARTS.get(key) not in own}
+    wanted |= own
     lines = "".join(f"{key} = {value}\n" for key, value in sorted(wanted.items()))
     yield File(
         hosts=(ctx.host.name,),

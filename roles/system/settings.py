@@ -44,6 +44,26 @@ _SOURCE = table(
 )
 
 
+# Of two, writing one zeroes the other (Linux, Documentation/admin-guide/sysctl/vm.rst).
+_PAIRS = (
+    ("vm.dirty_bytes", "vm.dirty_ratio"),
+    ("vm.dirty_background_bytes", "vm.dirty_background_ratio"),
+    ("vm.overcommit_ratio", "vm.overcommit_kbytes"),
+)
+COUNTERPARTS = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
+
+
+def _check_system(spec: ClusterSpec) -> Iterable[Problem]:
+    named = spec.sections[NAME]["sysctl"]
+    for one, other in _PAIRS:
+        if one in named and other in named:
+            yield Problem(
+                path=(NAME, "sysctl", other),
+                message=f"the kernel knows either {other} or {one}",
+                advice="name one of them: writing one zeroes the other",
+            )
+
+
 def _check_packages(spec: ClusterSpec) -> Iterable[Problem]:
     for name, source in spec.sections["packages"]["sources"].items():
         try:
@@ -116,4 +136,5 @@ SECTION = Section(
             "Kernel parameters, in addition to ours or instead of them; values are text.",
         ),
     },
+    check=_check_system,
 )
