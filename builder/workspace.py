@@ -30,6 +30,7 @@ from builder.machines.base import Provider
 from builder.resources.base import Change, Present
 from builder.resources.certificate import Certificate
 from builder.resources.package import Lock
+from builder.security.masking import masked_diff
 from builder.security.store import SecretStore, open_store
 from builder.spec.model import ClusterSpec, Host
 from builder.spec.read import read_spec
@@ -267,14 +268,15 @@ def _diffs(connection: Connection | TransportError, changes: Sequence[Change]) -
         return []
     texts = [text.removeprefix("\n") for text in said.split(f"\n{mark}")]
     return [
-        replace(change, diff=_unified(text, change.resource.text() or ""))
+        replace(change, diff=unified(text, change.resource.text() or ""))
         for change, text in zip(changes, texts, strict=False)
     ]
 
 
-def _unified(before: str, after: str) -> tuple[str, ...]:
+def unified(before: str, after: str) -> tuple[str, ...]:
+    """What a plan shows of a text that differs; secrets in what goes are masked."""
     lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm=""))
-    body = lines[2:]
+    body = list(masked_diff(lines[2:]))
     if len(body) > _DIFF_LINES:
         body = [*body[:_DIFF_LINES], f"… {len(body) - _DIFF_LINES} more lines"]
     return tuple(body)
