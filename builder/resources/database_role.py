@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
@@ -12,6 +12,7 @@ from builder.resources.sql import Server, answer, identifier, literal
 from builder.resources.steps import Step
 from builder.security.secret import Secret
 
+_MEMBER_OF = "member_of."
 _FLAGS = ("login", "superuser", "createdb", "createrole", "replication")
 
 
@@ -20,7 +21,9 @@ class DatabaseRole(Resource):
     """A role; `verifier` is its SCRAM verifier, computed here, so no server ever logs a password.
 
     `flags` are the attributes it has of login, superuser, createdb, createrole, replication; all
-    others are taken away. `member_of` lists roles it is granted; others' grants are left alone.
+    others are taken away. `member_of` lists roles it is granted. Each is an attribute of its own:
+    so the manifest knows which we granted, and those are revoked when they leave the spec;
+    memberships that others granted are left alone.
     """
 
     kind: ClassVar[str] = "role"
@@ -37,7 +40,7 @@ class DatabaseRole(Resource):
         if self.verifier is not None:
             text = self.verifier.reveal()
             wanted["password"] = hashlib.sha256(text.encode()).hexdigest()
-        wanted["member_of"] = tuple(sorted(self.member_of))
+        wanted |= _memberships(self.member_of)
         wanted["connection_limit"] = self.connection_limit
         return wanted
 
@@ -59,7 +62,8 @@ class DatabaseRole(Resource):
             f"SELECT a.rolname, concat({flags}), rolconnlimit, "
             "coalesce(encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex'), 'none'), "
             "(SELECT coalesce(string_agg(g.rolname, ' '), '') FROM pg_auth_members m "
-            "JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = a.oid) "
+            "JOIN pg_roles g ON g.oid = m.roleid "
+            "WHERE m.member = a.oid AND g.rolname !~ '[|[:space:]]') "
             f"FROM pg_authid a WHERE a.rolname IN ({names});"
         )
         return wanted[0].server.ask(statement)
@@ -80,7 +84,7 @@ class DatabaseRole(Resource):
         seen: dict[str, object] = {"flags": tuple(sorted(flags.split()))}
         if self.verifier is not None:
             seen["password"] = password
-        seen["member_of"] = tuple(sorted(set(groups.split()) & set(self.member_of)))
+        seen |= _memberships(groups.split())
         seen["connection_limit"] = int(limit)
         return Present(attributes=seen)
 
@@ -92,8 +96,9 @@ class DatabaseRole(Resource):
         if self.verifier is not None:
             options.append(f"password {literal(self.verifier.reveal())}")
         grants = [f"GRANT {identifier(group)} TO {name};" for group in self.member_of]
+        revokes = [f"REVOKE {identifier(group)} FROM {name};" for group in _left(change)]
         statement = f"{verb} ROLE {name} WITH {' '.join(options)};"
-        return (self.server.change("\n".join([statement, *grants])),)
+        return (self.server.change("\n".join([statement, *grants, *revokes])),)
 
     def password_steps(self) -> Sequence[Step]:
         """Set the password of a role that is there, and nothing else."""
@@ -112,3 +117,14 @@ class DatabaseRole(Resource):
     def removal(self) -> Sequence[Step]:
         """A role that still owns something is refused by PostgreSQL, and that is right."""
         return (self.server.change(f"DROP ROLE {identifier(self.name)};"),)
+
+
+def _memberships(groups: Iterable[str]) -> Mapping[str, str]:
+    return {f"{_MEMBER_OF}{group}": "granted" for group in sorted(groups)}
+
+
+def _left(change: Change) -> Iterator[str]:
+    """The roles that it is no longer to be a member of."""
+    for item in change.attributes:
+        if item.name.startswith(_MEMBER_OF) and item.after is None:
+            yield item.name.removeprefix(_MEMBER_OF)

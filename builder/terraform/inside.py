@@ -87,16 +87,19 @@ class _Inside(Resource):  # type: ignore[misc]
         return {**planned, "current": True}
 
     def create(self, ctx: CreateContext, planned: State) -> State | None:
-        return self._brought(ctx, planned)
+        return self._brought(ctx, planned, before=None)
 
     def update(self, ctx: UpdateContext, current: State, planned: State) -> State | None:
-        return self._brought(ctx, planned) or current
+        return self._brought(ctx, planned, before=current) or current
 
-    def _brought(self, ctx: CreateContext | UpdateContext, planned: State) -> State | None:
+    def _brought(
+        self, ctx: CreateContext | UpdateContext, planned: State, *, before: State | None
+    ) -> State | None:
         try:
             with _ONE_AT_A_TIME:
                 cluster = _cluster(planned)
-                cluster.bring(self.wanted(cluster, planned))
+                known = self.wanted(cluster, before) if before is not None else ()
+                cluster.bring(self.wanted(cluster, planned), before=known)
         except PghaError as error:
             complain(ctx.diagnostics, error)
             return None

@@ -16,6 +16,7 @@ from builder.engine.desired import present
 from builder.engine.diff import difference
 from builder.engine.execute import Apply, Progress, Result
 from builder.engine.lock import locked
+from builder.engine.manifest import entry
 from builder.engine.observe import look, merged, merged_with_host
 from builder.engine.plan import Plan
 from builder.engine.script import Piece, Script
@@ -140,8 +141,11 @@ class Cluster:
             looks = look(connections, resources)
         return {resource.address: merged(resource, looks) for resource in resources}
 
-    def bring(self, resources: Sequence[Resource]) -> None:
-        """Make them as wanted, in that order, where writes go to. Raises PghaError."""
+    def bring(self, resources: Sequence[Resource], before: Sequence[Resource] = ()) -> None:
+        """Make them as wanted, in that order, where writes go to. Raises PghaError.
+
+        `before` is what was wanted last time: what only that asked for is taken back."""
+        applied = {resource.address: entry(resource) for resource in before}
         with self.workspace.connected() as connections:
             looks = look(connections, resources)
             self.workspace.keep_secrets()
@@ -152,7 +156,7 @@ class Cluster:
                         f"{resource.address} cannot be looked at: {observed.reason}",
                         do="pgha-build status says how the cluster is.",
                     )
-                change = difference(resource, observed, None)
+                change = difference(resource, observed, applied.get(resource.address))
                 if change.action is not Action.NONE:
                     _carry_out(connections[host], host, resource, change.steps())
         write_connection_files(self.workspace)

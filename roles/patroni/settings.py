@@ -143,7 +143,8 @@ _USER = table(
             "What it may do besides logging in.",
         ),
         "member_of": list_of(
-            text("A role.", pattern=r"[a-z_][a-z0-9_]{0,62}"), "Roles that it is granted."
+            text("A role.", pattern=r"[a-z_][a-z0-9_]{0,62}"),
+            "Roles that it is granted. One that leaves the list is revoked; others' grants stay.",
         ),
         "connection_limit": integer(
             "Most connections at a time; -1 is no limit.", default=-1, least=-1, most=100000

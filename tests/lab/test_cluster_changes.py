@@ -70,6 +70,29 @@ def test_users_databases_and_extensions_come_and_users_go(seven: Any) -> None:
     seven.sql("DROP DATABASE books")
 
 
+def test_a_membership_goes_with_the_spec_and_others_stay(seven: Any) -> None:
+    before = seven.spec()
+    section = before["postgresql"]
+    (app,) = section["users"]
+    seven.write(
+        {**before, "postgresql": {**section, "users": [{**app, "member_of": ["pg_monitor"]}]}}
+    )
+    seven.apply()
+    seven.sql("GRANT pg_signal_backend TO app")
+    seven.in_sync()
+    seven.write(before)
+    (change,) = seven.document("plan", exit_code=2)["changes"]
+    assert (change["address"], list(change["attributes"])) == (
+        "cluster/role:app",
+        ["member_of.pg_monitor"],
+    )
+    seven.apply()
+    seven.in_sync()
+    groups = "SELECT string_agg(roleid::regrole::text, ' ') FROM pg_auth_members WHERE member = "
+    assert seven.answers("primary", f"{groups}'app'::regrole") == "pg_signal_backend"
+    seven.sql("REVOKE pg_signal_backend FROM app")
+
+
 def test_a_user_that_owns_something_is_not_dropped_and_the_plan_says_so_again(seven: Any) -> None:
     before = seven.spec()
     section = before["postgresql"]
