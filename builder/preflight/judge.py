@@ -39,9 +39,8 @@ def judge(survey: Survey) -> list[Finding]:
     """Everything that the answers give away; what was not asked is not judged."""
     found = [error(host, why) for host, why in survey.unreachable.items()]
     for host, said in survey.answers.items():
-        for rule in (_login, _system, _address, _memory, _disk, _packages, _foreign, _unattended):
+        for rule in _RULES:
             found += rule(host, said, survey)
-        found += _ports(host, said, survey)
     for of_all in (_clocks, _doubles, _virtual, _routers):
         found += of_all(survey)
     return sorted(found, key=lambda f: (f.level, f.host, f.what))
@@ -180,6 +179,42 @@ def _ports(host: str, said: Answers, survey: Survey) -> Iterator[Finding]:
                 f"port {opening.port} ({opening.what}) is taken by {who}",
                 "Stop and disable it, or set another port in cluster.yml.",
             )
+
+
+def _watchdog(host: str, said: Answers, survey: Survey) -> Iterator[Finding]:
+    """Debian keeps the drivers from loading: before the first apply a device may not be there yet.
+
+    Patroni without a watchdog that is required does not lead, and gives up the lead that it has.
+    """
+    wanted = survey.spec.sections.get("patroni", {}).get("watchdog")
+    if wanted != "required" or "patroni" not in survey.spec.hosts[host].roles:
+        return
+    if "missing" in said.all("watchdog"):
+        yield error(
+            host,
+            "has no /dev/watchdog, and patroni.watchdog is required: it could not lead",
+            "Load its driver (modprobe), or set patroni.watchdog to automatic.",
+        )
+    elif not said.all("watchdog"):
+        yield warning(
+            host,
+            "has no /dev/watchdog yet, and patroni.watchdog is required",
+            "apply looks for its driver, and stops before Patroni is told where there is none.",
+        )
+
+
+_RULES = (
+    _login,
+    _system,
+    _address,
+    _memory,
+    _disk,
+    _packages,
+    _foreign,
+    _unattended,
+    _ports,
+    _watchdog,
+)
 
 
 # ── all hosts together ──────────────────────────────────────────────────────────────────────────

@@ -33,6 +33,8 @@ if systemctl -q is-active patroni 2>/dev/null \
   echo "patroni foreign"
 fi
 command -v python3 >/dev/null && echo "python yes"
+if [ -e /dev/watchdog ]; then echo "watchdog there"
+elif systemctl -q is-active pgha-watchdog.service 2>/dev/null; then echo "watchdog missing"; fi
 """
 
 _DISK = """\

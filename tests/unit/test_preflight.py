@@ -138,6 +138,19 @@ def test_a_clock_matters_where_nobody_will_set_it(survey_of: Callable[..., Surve
     assert said(adrift) == [("warning", "pg1", "its clock is not synchronised")]
 
 
+@pytest.mark.parametrize(
+    ("answer", "level"), [("there", None), ("missing", "error"), (None, "warning")]
+)
+def test_a_watchdog_that_is_required_has_to_be_there(
+    survey_of: Callable[..., Survey], answer: str | None, level: str | None
+) -> None:
+    survey = survey_of(pg1=lambda text: f"{text}watchdog {answer}\n" if answer else text)
+    assert said(survey) == []
+    sections = {**survey.spec.sections, "patroni": {"watchdog": "required", "rest_port": 8008}}
+    survey = replace(survey, spec=replace(survey.spec, sections=sections))
+    assert [(found, host) for found, host, _ in said(survey)] == [(level, "pg1")] * bool(level)
+
+
 def test_what_the_cluster_itself_holds_is_no_trouble(survey_of: Callable[..., Survey]) -> None:
     ours = frozenset({"pg1", "lb1"})
     busy = survey_of(
