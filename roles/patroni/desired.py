@@ -34,8 +34,8 @@ from roles.patroni.settings import (
     data_directory,
     members,
 )
-from roles.patroni.watchdog import watchdog
-from roles.patroni.watches import watches
+from roles.patroni.watchdog import DEVICE, watchdog
+from roles.patroni.watches import HOME, watches
 
 UNIT = "patroni.service"
 ENVIRONMENT = "/opt/pgha-build/patroni"
@@ -67,7 +67,9 @@ def resources(ctx: Context) -> Iterable[Resource]:
     directories = list(_directories(ctx, needs))
     yield from directories
     tls = list(_tls(ctx, needs))
-    config = _config(ctx, needs)
+    dog = list(watchdog(ctx, needs))
+    check = _check(ctx, needs)
+    config = _config(ctx, (*needs, check.address, *(item.address for item in dog)), check)
     unit = ctx.file(
         f"/etc/systemd/system/{UNIT}",
         "patroni/patroni.service",
@@ -84,8 +86,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         content=b"# Managed by pgha-build: patronictl finds the cluster without further words.\n"
         + f"export PATRONICTL_CONFIG_FILE={CONFIG}/config.yml\n".encode(),
     )
-    dog = list(watchdog(ctx, needs))
-    yield from (*tls, config, unit, ctl, *dog, *watches(ctx, needs))
+    yield from (*tls, *dog, check, config, unit, ctl, *watches(ctx, needs))
     yield Unit(
         hosts=here,
         name=UNIT,
@@ -200,12 +201,28 @@ def _client_addresses(ctx: Context) -> tuple[str, ...]:
     return tuple(host.address for host in ctx.spec.with_role("haproxy"))
 
 
-def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:
+def _check(ctx: Context, needs: tuple[str, ...]) -> File:
+    """Patroni drops a parameter that PostgreSQL does not know and says so in its log alone, and
+    ends its lead where a required watchdog is missing: both are told before they can happen."""
     version = ctx.section("postgresql")["version"]
+    return ctx.file(
+        f"{HOME}/check-config",
+        "patroni/check-config",
+        options={"mode": "0755", "needs": needs},
+        postgres=f"{debian.postgresql_binaries(version)}/postgres",
+        device=DEVICE,
+        version=version,
+    )
+
+
+def _config(ctx: Context, needs: tuple[str, ...], check: File) -> Resource:
+    version = ctx.section("postgresql")["version"]
+    own = sorted(name for name in ctx.section("postgresql")["parameters"] if "." not in name)
+    fits = (check.name, ctx.section(NAME)["watchdog"], *own)
     return ctx.file(
         f"{CONFIG}/config.yml",
         "patroni/config.yml",
-        options={"needs": needs, "mode": "0640", "group": USER},
+        options={"needs": needs, "mode": "0640", "group": USER, "check": fits},
         dynamic=dynamic_config(ctx.spec),
         etcd=endpoints(ctx.spec),
         postgresql=ctx.section("postgresql"),

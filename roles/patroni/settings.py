@@ -100,11 +100,27 @@ def _check_postgresql(spec: ClusterSpec) -> Iterable[Problem]:
             message=f"the folder above {where} would be given to the user postgres",
             advice="put it two folders deeper, such as /data/postgresql/17",
         )
-    for name in section["parameters"].keys() & _MANAGED:
-        yield Problem(
-            path=("postgresql", "parameters", name),
-            message=f"{name} is set by pgha-build: {_MANAGED[name]}",
-        )
+    yield from _not_to_be_set(section["parameters"])
+
+
+def _not_to_be_set(parameters: Iterable[str]) -> Iterable[Problem]:
+    for name in parameters:
+        path = ("postgresql", "parameters", name)
+        if name in _MANAGED:
+            message = f"{name} is set by pgha-build: {_MANAGED[name]}"
+            yield Problem(path=path, message=message)
+        elif name in _LOSES_DATA:
+            yield Problem(
+                path=path,
+                message=f"{name} is left as PostgreSQL has it: {_LOSES_DATA[name]}",
+                advice="take it out; to repair data that is damaged, set it in one session",
+            )
+        elif name in _RECOVERY:
+            yield Problem(
+                path=path,
+                message=f"{name} is about recovery, which Patroni steers: it would drop it",
+                advice="take it out",
+            )
 
 
 def _twice(section: Any, key: str) -> Iterable[Problem]:
@@ -132,7 +148,40 @@ _MANAGED = {
     "hot_standby": "Patroni needs it on",
     "cluster_name": "Patroni sets it",
     "wal_log_hints": "pg_rewind needs it on",
+    "data_directory": "use postgresql.data_directory",
+    "config_file": "Patroni writes it into the data directory",
+    "hba_file": "Patroni writes it into the data directory; use postgresql.access",
+    "ident_file": "Patroni writes it into the data directory",
+    "external_pid_file": "the one in the data directory is read",
+    "unix_socket_directories": "/var/run/postgresql, where Patroni and pgha-build ask",
 }
+_LOSES_DATA = {
+    "fsync": "off, a host that crashes comes back with damaged data",
+    "full_page_writes": "off, a host that crashes comes back with damaged data",
+    "data_sync_retry": "on, a write that the disk refused may count as done",
+    "zero_damaged_pages": "on, rows that cannot be read are destroyed",
+    "ignore_checksum_failure": "on, damaged data is served, and copied to replicas",
+}
+# Patroni leaves them out of what it writes (its available_parameters, recovery_parameters).
+_RECOVERY = frozenset(
+    {
+        "archive_cleanup_command",
+        "primary_slot_name",
+        "promote_trigger_file",
+        "recovery_end_command",
+        "recovery_min_apply_delay",
+        "recovery_target",
+        "recovery_target_action",
+        "recovery_target_inclusive",
+        "recovery_target_lsn",
+        "recovery_target_name",
+        "recovery_target_time",
+        "recovery_target_timeline",
+        "recovery_target_xid",
+        "restore_command",
+    }
+)
+NOT_TO_BE_SET = frozenset(_MANAGED) | frozenset(_LOSES_DATA)
 
 
 _USER = table(
@@ -189,7 +238,9 @@ POSTGRESQL = Section(
         "parameters": mapping_of(
             text("A parameter.", pattern=r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?"),
             scalar("Its value."),
-            "PostgreSQL's parameters, the same on every host, in Patroni's dynamic configuration.",
+            "PostgreSQL's parameters, the same on every host, in Patroni's dynamic configuration. "
+            "apply refuses a name that the server does not know; an extension's, with a dot in it, "
+            "is not looked up.",
         ),
         "users": list_of(
             _USER,

@@ -13,6 +13,7 @@ from roles.patroni.settings import USER
 
 UNIT = "pgha-watchdog.service"
 SCRIPT = "/usr/local/lib/pgha-build/watchdog"
+DEVICE = "/dev/watchdog"
 # Hardware only: QEMU's, Intel's, AMD's, ACPI's, IPMI's. A watchdog in software (softdog) hangs with
 # the kernel; whoever wants it loads it, and it is used.
 _DRIVERS = ("i6300esb", "iTCO_wdt", "sp5100_tco", "wdat_wdt", "ipmi_watchdog")
