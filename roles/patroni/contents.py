@@ -18,10 +18,11 @@ from builder.security.scram import verifier
 from builder.security.secret import Secret
 from builder.spec.model import ClusterSpec
 from roles.patroni.ask import can_spare_the_leader, complete, gives_lead_away, turn
-from roles.patroni.dynamic import dynamic_config
+from roles.patroni.dynamic import dynamic_config, parameters
 from roles.patroni.running import RunningPostgresql
 from roles.patroni.settings import (
     CLIENTS,
+    NOT_TO_BE_SET,
     OURS,
     REPLICATION,
     REST_USER,
@@ -61,6 +62,8 @@ def _running(spec: ClusterSpec, config: PatroniConfig) -> Iterable[RunningPostgr
             hosts=(host.name,),
             name=host.name,
             api=config.api,
+            server=server(spec),
+            managed=NOT_TO_BE_SET | parameters(spec).keys(),
             leaves=gives_lead_away(spec, host),
             complete=complete(spec),
             last=turn(spec, host),

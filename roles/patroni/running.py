@@ -3,12 +3,16 @@
 Patroni knows which (`pending_restart`). Replicas go first, and the leader hands over before its
 turn. Where one of the settings is lowered that a replica must not have less of than its leader, it
 is the other way round: the leader restarts in place, then the replicas.
+
+What ALTER SYSTEM has set on a host counts more than Patroni's configuration, and Patroni does not
+see it: what we manage is reset, everything else is told and left alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
@@ -26,11 +30,17 @@ from builder.resources.base import (
     quoted,
 )
 from builder.resources.patroni_config import PatroniConfig, RestApi
+from builder.resources.sql import Server
 from builder.resources.steps import Await, Shell, Step
 from builder.spec.model import ClusterSpec
 
 _PARAMETERS = "postgresql.parameters."
 _PENDING = '"pending_restart": true'
+_ALTERED = "alter_system"
+_ALTERED_MARK = f"@{_ALTERED}"
+# A line of postgresql.auto.conf, which PostgreSQL alone writes.
+_ALTERED_LINE = re.compile(r"^([A-Za-z_][\w.]*) = '(.*)'$", re.MULTILINE)
+_PLAIN = re.compile(r"[\w.+-]{0,24}")  # a number, a switch, a size: never a password beside a name
 # PostgreSQL's parameters of context `postmaster` that people change (pg_settings).
 _NEED_RESTART = frozenset(
     {
@@ -79,19 +89,24 @@ done
 
 @dataclass(frozen=True, kw_only=True)
 class RunningPostgresql(Resource):
-    """`name` is the member's. `leaves` and `complete` are conditions in shell (`ask`)."""
+    """`name` is the member's. `leaves` and `complete` are conditions in shell (`ask`).
+
+    `managed` are the parameters that nobody else may set.
+    """
 
     kind: ClassVar[str] = "postgresql"
     late: ClassVar[bool] = True
 
     api: RestApi = RestApi()
+    server: Server = Server()
+    managed: frozenset[str] = frozenset()
     leaves: str = ":"
     complete: str = ":"
     last: str = "echo 0"
     alone: bool = False
 
     def attributes(self) -> Mapping[str, object]:
-        return {"settings": "in force"}
+        return {"settings": "in force", _ALTERED: ()}
 
     def turn(self) -> str:
         return self.last
@@ -99,6 +114,11 @@ class RunningPostgresql(Resource):
     def impact(self, change: Change) -> Impact:
         if not isinstance(change.observed, Present):
             return Impact.NONE  # it is born with its settings
+        only_reset = change.changes(_ALTERED) and not _restarts(change)
+        return Impact.RELOAD if only_reset else self.restart_impact
+
+    @property
+    def restart_impact(self) -> Impact:
         return Impact.OUTAGE if self.alone else Impact.SWITCHOVER
 
     @classmethod
@@ -106,20 +126,46 @@ class RunningPostgresql(Resource):
         api = wanted[0].api
         return (
             f"if [ ! -e {quoted([api.data + '/PG_VERSION'])} ]; then echo absent; "
-            f"else {{ {api.curl('/patroni')}; }} 2>&1; fi"
+            f"else {{ {api.curl('/patroni')}; }} 2>&1; printf '\\n{_ALTERED_MARK}\\n'; "
+            f"cat {quoted([api.data + '/postgresql.auto.conf'])} 2>/dev/null; fi"
         )
 
     @classmethod
     def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
-        return {item.name: _observed(output) for item in wanted}
+        said, _, altered = output.partition(f"\n{_ALTERED_MARK}\n")
+        return {item.name: item._with_altered(_observed(said), altered) for item in wanted}
+
+    def _with_altered(self, observed: Observed, lines: str) -> Observed:
+        if not isinstance(observed, Present):
+            return observed
+        found = dict(_ALTERED_LINE.findall(lines))
+        ours = {name: value for name, value in found.items() if name.lower() in self.managed}
+        others = sorted(found.keys() - ours.keys())
+        return replace(
+            observed,
+            attributes={**observed.attributes, _ALTERED: tuple(_told(ours))},
+            note=f"set by ALTER SYSTEM, left alone: {', '.join(others)}" if others else "",
+        )
 
     def steps(self, change: Change) -> Sequence[Step]:
+        names = _altered(change)
+        if not names:
+            return self._restart(self.leaves)
+        read = Shell(script=self.api.everybody_has_read(), timeout_seconds=180)
+        reset = [f"ALTER SYSTEM RESET {name};" for name in names]
+        undo = (self.server.change("\n".join((*reset, "SELECT pg_reload_conf();"))), read)
+        if not _restarts(change):
+            return undo
+        leaves = f"{{ {self._waits()}; }} || exit 0\n{self.leaves}"  # what waited may be reset
+        return (*undo, *self._restart(leaves))
+
+    def _restart(self, leaves: str) -> Sequence[Step]:
         whole = Await(what="all members are back", condition=self.complete, timeout_seconds=300)
         # Who has just handed over was restarted by that.
         restart = self.api.send("POST", "/restart", {}, 120, only_if=self._waits())
         return (
             whole,
-            Await(what="it leads no more", condition=self.leaves, timeout_seconds=60),
+            Await(what="it leads no more", condition=leaves, timeout_seconds=60),
             whole,
             restart,
             whole,
@@ -154,6 +200,27 @@ class Waiting(Present):
             return True
         shared = _LEADER_LOWERS_FIRST & self.settings.keys()
         return any(_is_less(*self.settings[name]) for name in shared)
+
+
+def _told(altered: Mapping[str, str]) -> Iterator[str]:
+    """A value that is more than a word could hold a secret."""
+    for name, value in sorted(altered.items()):
+        yield f"{name} = {value}" if _PLAIN.fullmatch(value) else name
+
+
+def _altered(change: Change) -> Sequence[str]:
+    """What ALTER SYSTEM has set of what we manage."""
+    seen = change.observed.attributes if isinstance(change.observed, Present) else {}
+    return [str(item).partition(" ")[0] for item in seen.get(_ALTERED, ())]
+
+
+def _restarts(change: Change) -> bool:
+    """Whether PostgreSQL may have to restart for it."""
+    return isinstance(change.observed, Waiting) or bool(_need_restart(_altered(change)))
+
+
+def _need_restart(names: Iterable[str]) -> AbstractSet[str]:
+    return _NEED_RESTART & {name.lower() for name in names}
 
 
 def _observed(output: str) -> Observed:
@@ -225,13 +292,16 @@ def _is_less(before: str, after: str) -> bool:
 
 def _looked_at_later(change: Change, known: AbstractSet[str]) -> Change:
     """`known`: changed settings that need a restart, beside those that wait already."""
-    owed = change.observed if isinstance(change.observed, Waiting) else None
-    names = sorted(known | set(owed.settings if owed else ()))
+    resource = change.resource
+    if not isinstance(resource, RunningPostgresql):
+        return change
+    owed = change.observed.settings if isinstance(change.observed, Waiting) else {}
+    names = sorted({*known, *owed, *_need_restart(_altered(change))})
     for_what = ", ".join(names) or "settings that wait for it"
-    restarts = bool(known) or owed is not None
+    restarts = bool(known) or _restarts(change)
     return replace(
         change,
         action=Action.DECIDE,
         reason=f"restarts for {for_what}" if restarts else "restarts only if it has to",
-        impact=change.resource.impact(change) if restarts else Impact.RELOAD,
+        impact=resource.restart_impact if restarts else Impact.RELOAD,
     )

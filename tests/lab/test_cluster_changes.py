@@ -12,6 +12,7 @@ import pytest
 pytestmark = pytest.mark.lab
 
 CFG = "/etc/haproxy/haproxy.cfg"
+CTL = "patronictl -c /etc/patroni/config.yml"
 
 
 def _addresses(document: Any) -> set[str]:
@@ -37,6 +38,33 @@ def test_a_parameter_comes_with_the_spec_and_goes_with_it(seven: Any, until: Any
     seven.apply()
     seven.in_sync()
     until(lambda: seven.answers("primary", "SHOW work_mem") != "17MB", 20)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (
+            {"postgresql": {"parameters": {"shared_bufers": "8GB"}}},
+            "knows no shared_bufers; did you mean shared_buffers?",
+        ),
+        ({"patroni": {"watchdog": "required"}}, "this host has no /dev/watchdog"),
+    ],
+    ids=["a mistyped parameter", "no watchdog"],
+)
+def test_what_patroni_would_stumble_over_is_refused_before_it_reads_it(
+    section: Any, said: str, seven: Any
+) -> None:
+    before, leader = seven.spec(), seven.leader()
+    known = seven.on(leader, f"{CTL} show-config")
+    seven.write(before | {key: {**before.get(key, {}), **more} for key, more in section.items()})
+    done = seven.run("apply", "--yes")
+    assert (done.returncode, said in done.stderr) == (1, True), done.stderr[-3000:]
+    assert seven.on(leader, f"{CTL} show-config") == known
+    assert seven.leader() == leader
+    assert seven.answers("primary", "SELECT 1") == "1"
+    seven.write(before)
+    seven.apply()
+    seven.in_sync()
 
 
 def test_users_databases_and_extensions_come_and_users_go(seven: Any) -> None:
