@@ -151,13 +151,19 @@ class RunningPostgresql(Resource):
         names = _altered(change)
         if not names:
             return self._restart(self.leaves)
-        read = Shell(script=self.api.everybody_has_read(), timeout_seconds=180)
-        reset = [f"ALTER SYSTEM RESET {name};" for name in names]
-        undo = (self.server.change("\n".join((*reset, "SELECT pg_reload_conf();"))), read)
         if not _restarts(change):
-            return undo
+            return self._reset(names)
         leaves = f"{{ {self._waits()}; }} || exit 0\n{self.leaves}"  # what waited may be reset
-        return (*undo, *self._restart(leaves))
+        return (*self._reset(names), *self._restart(leaves))
+
+    def _reset(self, names: Sequence[str]) -> Sequence[Step]:
+        """Patroni looks for what waits for a restart only when it is told to reload."""
+        reset = [f"ALTER SYSTEM RESET {name};" for name in names]
+        return (
+            self.server.change("\n".join((*reset, "SELECT pg_reload_conf();"))),
+            self.api.send("POST", "/reload", {}, 30),
+            Shell(script=self.api.everybody_has_read(), timeout_seconds=180),
+        )
 
     def _restart(self, leaves: str) -> Sequence[Step]:
         whole = Await(what="all members are back", condition=self.complete, timeout_seconds=300)

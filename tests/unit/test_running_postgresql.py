@@ -133,6 +133,7 @@ def test_what_alter_system_sets_of_ours_is_reset_without_a_restart() -> None:
     assert (found.action, found.impact) == (Action.UPDATE, Impact.RELOAD)
     assert "ALTER SYSTEM RESET fsync;\nALTER SYSTEM RESET synchronous_commit;" in sql(found.steps())
     assert "pg_reload_conf()" in sql(found.steps())
+    assert any(isinstance(s, Shell) and "/reload" in s.script for s in found.steps())
     assert waits_for(found.steps()) == []
 
 
