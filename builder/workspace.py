@@ -27,6 +27,7 @@ from builder.errors import (
     TransportError,
 )
 from builder.machines.base import Provider
+from builder.preflight.survey import refuse_obstacles
 from builder.resources.base import Change, Present
 from builder.resources.certificate import Certificate
 from builder.resources.package import Lock
@@ -182,6 +183,25 @@ class Workspace:
             departed=dict(self._departed(looks)),
         )
         return _with_diffs(self._narrowed(plan, only), connections)
+
+    def plan_to_apply(
+        self,
+        connections: Connections,
+        looks: Mapping[str, Look],
+        only: Collection[str] = (),
+        *,
+        check: bool = True,
+    ) -> Plan:
+        """The plan of whoever carries it out next: all of them come this way.
+
+        New secrets are kept first. With `check`, PlanError where a host that nothing was applied
+        to yet carries somebody else's work: it would be overwritten.
+        """
+        self.keep_secrets()
+        plan = self.plan(connections, looks, only)
+        if check:
+            refuse_obstacles(self.spec, connections, plan, looks)
+        return plan
 
     def _refine(self, changes: Mapping[str, Change]) -> Mapping[str, Change]:
         """Each role's word on the changes as a whole."""

@@ -14,12 +14,10 @@ from builder.connection_files import write_connection_files
 from builder.engine import render
 from builder.engine.execute import Apply, Result
 from builder.engine.lock import locked
-from builder.engine.observe import Look
 from builder.engine.plan import Plan
 from builder.engine.saved import SavedPlan, load, refuse_stale
 from builder.errors import PlanError, TransportError
 from builder.fault import after_script
-from builder.preflight.survey import refuse_obstacles
 from builder.resources.base import Action, Impact
 from builder.resources.package import Locked, Package
 from builder.resources.python_environment import PythonEnvironment
@@ -106,10 +104,7 @@ def apply(
         reachable = _reachable(connections)
         with locked(reachable, "apply"):
             looks = workspace.look(connections)
-            workspace.keep_secrets()
-            plan = workspace.plan(connections, looks, only)
-            if arguments.check:
-                refuse_obstacles(workspace.spec, connections, _fresh(plan, looks))
+            plan = workspace.plan_to_apply(connections, looks, only, check=arguments.check)
             if saved:
                 refuse_stale(saved, plan)
             refuse_costly(plan, arguments.max_impact)
@@ -143,16 +138,6 @@ def _carry_over(bundle: Bundle, plan: Plan, reachable: Mapping[str, Connection])
 
     with ThreadPoolExecutor(max_workers=max(1, len(needed))) as pool:
         list(pool.map(one, needed))
-
-
-def _fresh(plan: Plan, looks: Mapping[str, Look]) -> list[str]:
-    """Hosts that are to change, that answer, and that nothing has been applied to yet."""
-    concerned = {host for change in plan.pending for host in change.resource.hosts}
-    return [
-        host
-        for host in looks
-        if host in concerned and not looks[host].error and not looks[host].manifest.entries
-    ]
 
 
 def refuse_costly(plan: Plan, allowed: str | None) -> None:

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             h: c for h, c in connections.items() if not isinstance(c, TransportError)
         }
         with locked(reachable, f"ops {operation.name}"):
-            runner = _runner(workspace, connections, reachable, arguments)
+            runner = _runner(workspace, connections, reachable, arguments, operation)
             try:
                 runner.run(operation.begin(_target(workspace, operation, arguments)))
             except Declined:
@@ -106,6 +106,7 @@ def _runner(
     connections: Connections,
     reachable: Mapping[str, Connection],
     arguments: argparse.Namespace,
+    operation: Operation,
 ) -> Runner:
     def show(plan: Plan) -> None:
         if plan.differences and not arguments.json:
@@ -122,6 +123,7 @@ def _runner(
         after_script=after_script(),
         tell=lambda lines: None if arguments.json else print("\n".join(lines), flush=True),
         tell_clients=write_connection_files,
+        takes_over=operation.takes_over,
     )
 
 

@@ -128,7 +128,8 @@ class Target:
 class Operation:
     """`argument` is shown in the help: `[HOST]` may be left out, `HOST` may not, "" takes none.
 
-    `options` maps a flag's name to its help.
+    `options` maps a flag's name to its help. `takes_over`: what already runs on a host is what the
+    operation is about; otherwise it keeps a host that nothing was applied to from being changed.
     """
 
     name: str
@@ -136,3 +137,4 @@ class Operation:
     begin: Callable[[Target], Course]
     argument: str = ""
     options: tuple[tuple[str, str], ...] = ()
+    takes_over: bool = False

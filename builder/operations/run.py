@@ -46,7 +46,7 @@ class Runner:
     """One operation under the lock. `status` looks at the cluster, `confirm` asks a person,
     `show` prints a plan; `after_script` is the hook of tests that end us between two steps;
     `tell` prints what belongs to the result; `tell_clients` writes down what clients need, as soon
-    as the hosts know it."""
+    as the hosts know it; `takes_over` is the operation's."""
 
     workspace: Workspace
     connections: Connections
@@ -58,6 +58,7 @@ class Runner:
     after_script: Callable[[str], None]
     tell_clients: Callable[[Workspace], None]
     tell: Callable[[Sequence[str]], None]
+    takes_over: bool = False
     previewed: bool = False
     did: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -156,8 +157,9 @@ class Runner:
         self.progress("", request.why)
         workspace = self.workspace.anew(versions=request.versions)
         looks = workspace.look(self.connections)
-        workspace.keep_secrets()
-        plan = workspace.plan(self.connections, looks, request.only)
+        plan = workspace.plan_to_apply(
+            self.connections, looks, request.only, check=not self.takes_over
+        )
         if not self.previewed:  # else a person has seen the whole of it
             self.show(plan)
         if plan.unreachable:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from builder import registry
 from builder.engine.desired import listening
-from builder.engine.observe import look
+from builder.engine.observe import Look, look
+from builder.engine.plan import Plan
 from builder.errors import PlanError
 from builder.preflight import questions
 from builder.preflight.finding import Level
@@ -47,8 +48,11 @@ def survey(
     )
 
 
-def refuse_obstacles(spec: ClusterSpec, connections: Connections, fresh: Collection[str]) -> None:
+def refuse_obstacles(
+    spec: ClusterSpec, connections: Connections, plan: Plan, looks: Mapping[str, Look]
+) -> None:
     """The cheap part, of hosts that nothing has been applied to: PlanError with all errors."""
+    fresh = _fresh(plan, looks)
     if not fresh:
         return
     found = judge(survey(spec, connections, fresh, lambda host: questions.cheap(spec, host)))
@@ -57,5 +61,16 @@ def refuse_obstacles(spec: ClusterSpec, connections: Connections, fresh: Collect
         raise PlanError(
             "\n".join(f"{finding.host}: {finding.what}" for finding in errors),
             why="Nothing was changed.",
-            do="pgha-build check says what to do about it; apply --no-check leaves this out.",
+            do="pgha-build check says what to do about it; pgha-build apply --no-check leaves "
+            "this out.",
         )
+
+
+def _fresh(plan: Plan, looks: Mapping[str, Look]) -> list[str]:
+    """Hosts that are to change, that answer, and that nothing has been applied to yet."""
+    concerned = {host for change in plan.pending for host in change.resource.hosts}
+    return [
+        host
+        for host in looks
+        if host in concerned and not looks[host].error and not looks[host].manifest.entries
+    ]

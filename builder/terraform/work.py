@@ -100,8 +100,7 @@ class Cluster:
         agreed to: others are refused. `started` is handed what can be stopped."""
         with self.workspace.connected() as connections, self._locked(connections):
             looks = self.workspace.look(connections)
-            self.workspace.keep_secrets()
-            plan = self.workspace.plan(connections, looks)
+            plan = self.workspace.plan_to_apply(connections, looks)
             seen = _seen(plan)
             _refuse_costly(plan, max_impact)
             if expected is not None and set(seen.changes) - set(expected):

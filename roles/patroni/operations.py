@@ -348,5 +348,10 @@ OPERATIONS = (
         argument="HOST",
         begin=failover,
     ),
-    Operation(name="adopt", doc="take over a cluster that was set up by hand", begin=adopt),
+    Operation(
+        name="adopt",
+        doc="take over a cluster that was set up by hand",
+        begin=adopt,
+        takes_over=True,
+    ),
 )
