@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builder.role import Role
 from roles.etcd.desired import cluster_resources, openings, resources
-from roles.etcd.member import founders
+from roles.etcd.member import founders, guard
 from roles.etcd.operations import OPERATIONS
 from roles.etcd.settings import NAME, SECTION
 from roles.etcd.status import STATUS, needed
@@ -20,5 +20,6 @@ ROLE = Role(
     refine=founders,
     status=STATUS,
     needed=needed,
+    guard=guard,
     operations=OPERATIONS,
 )

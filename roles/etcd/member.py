@@ -133,6 +133,28 @@ def founders(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[str, C
     }
 
 
+def guard(_: ClusterSpec, changes: Mapping[str, Change]) -> None:
+    """Some member that has the data must stay: who joins gets it from there. Raises PlanError.
+
+    With all of them gone, a second cluster would be founded, which knows neither who leads nor the
+    settings of PostgreSQL.
+    """
+    there = [
+        change
+        for change in changes.values()
+        if isinstance(change.resource, EtcdMember) and isinstance(change.observed, Present)
+    ]
+    leaving = [c.resource.hosts[0] for c in there if c.action is Action.DELETE]
+    if leaving and len(leaving) == len(there):
+        raise PlanError(
+            f"every etcd member that has the data would leave at once: {', '.join(leaving)}",
+            why="New members get it from those that are there; alone, they would be another, empty "
+            "etcd. A host that cannot be looked at does not count.",
+            do=f"Let {leaving[0]} stay beside the new ones (an odd number in all), apply, and take "
+            "it out after that.",
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class EtcdMembers(Resource):
     """The member list as a whole: nobody is in it whom the spec does not name."""

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from builder.errors import PlanError
 from builder.resources.base import Action, Change
 from builder.spec.model import ClusterSpec
-from roles.patroni.data import DataDirectory
+from roles.patroni.data import DataDirectory, Filled
 from roles.patroni.settings import data_directory, members
 
 
 def guard(spec: ClusterSpec, changes: Mapping[str, Change]) -> None:
     """Raises PlanError."""
-    leaving = [change.resource for change in changes.values() if change.action is Action.DELETE]
-    hosts = [r.hosts[0] for r in leaving if r.kind == "unit" and r.name == "patroni.service"]
-    if hosts and not members(spec):
+    leaving = [c for c in changes.values() if c.action is Action.DELETE]
+    stopped = [c.resource.hosts[0] for c in leaving if _is_patroni(c)]
+    staying = {host.name for host in members(spec)}
+    if stopped and not staying:
         raise PlanError(
-            f"no database host would be left: {', '.join(hosts)} would be stopped",
+            f"no database host would be left: {', '.join(stopped)} would be stopped",
             why="That is the end of the cluster, and of its only copies of the data.",
             do="Keep the role patroni on one host; to end the cluster: pgha-build destroy",
         )
-    staying = {host.name for host in members(spec)}
-    left = [r for r in leaving if isinstance(r, DataDirectory) and r.hosts[0] in staying]
+    left = [c.resource for c in leaving if _is_data(c) and c.resource.hosts[0] in staying]
     if left:
         raise PlanError(
             f"the data of {', '.join(r.hosts[0] for r in left)} is in {left[0].name}, and "
@@ -32,3 +32,24 @@ def guard(spec: ClusterSpec, changes: Mapping[str, Change]) -> None:
             do="Set postgresql.version, postgresql.data_directory and the name back. To another "
             "major version: a new cluster and logical replication, or pg_upgrade by hand.",
         )
+    filled = {c.resource.hosts[0] for c in changes.values() if isinstance(c.observed, Filled)}
+    _refuse_all_at_once([host for host in stopped if host in filled], filled & staying)
+
+
+def _refuse_all_at_once(stopped: Sequence[str], kept: set[str]) -> None:
+    """Who leaves stops before a new host is told anything, so that nobody could copy the data."""
+    if stopped and not kept:
+        raise PlanError(
+            f"every host that has the data would leave at once: {', '.join(stopped)}",
+            why="They would be stopped before a new one has copied it. A host that cannot be "
+            "looked at does not count.",
+            do=f"Let {stopped[0]} stay beside the new ones, apply, and take it out after that.",
+        )
+
+
+def _is_patroni(change: Change) -> bool:
+    return change.resource.kind == "unit" and change.resource.name == "patroni.service"
+
+
+def _is_data(change: Change) -> bool:
+    return isinstance(change.resource, DataDirectory)
