@@ -6,7 +6,7 @@ it; the rest goes on. The manifest says beforehand what is under way, and afterw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
@@ -74,6 +74,7 @@ class Apply:
         self._done: set[str] = set()
         self._dead: set[str] = set()
         self._closed: set[str] = set()  # rolling groups with a member that did not come back
+        self._turns: dict[str, Sequence[str]] = {}  # of rolling groups, asked in this round
         self._stopping = False
         self._running: dict[Future[_Ran], tuple[str, str | None]] = {}
         self._scripts: dict[str, Script] = {}  # by nonce: a host may run two
@@ -96,40 +97,69 @@ class Apply:
         if self._stopping:
             return False
         before = len(self._running)
-        for host in self.connections:
-            if host not in self._dead and host not in self._busy():
-                self._submit_batch(pool, host)
+        self._turns.clear()
+        self._submit_batches(pool, strictly=True)
         if "" not in self._busy() and (late := self._schedule.late(self._done, self._waiting)):
             self._waiting -= {change.address for change in late}
             self._running[pool.submit(self._decide, late)] = ("", None)
+        if not self._running:
+            self._submit_batches(pool, strictly=False)
         return len(self._running) > before
 
-    def _submit_batch(self, pool: ThreadPoolExecutor, host: str) -> None:
+    def _submit_batches(self, pool: ThreadPoolExecutor, *, strictly: bool) -> None:
+        """Who is first in turn is waited for as long as anything runs: that may be what it needs.
+
+        When nothing runs it will not be ready any more, and the first of those that are goes.
+        """
+        for host in self.connections:
+            if host not in self._dead and host not in self._busy():
+                self._submit_batch(pool, host, strictly=strictly)
+
+    def _submit_batch(self, pool: ThreadPoolExecutor, host: str, *, strictly: bool) -> None:
         taken = {group for _, group in self._running.values() if group} | self._closed
-        batch = self._one_turn(self._schedule.batch(host, self._done, self._waiting, taken))
-        group = next((g for change in batch if (g := group_of(change))), None)
-        if group and self._running and self._first_of(group) != host:
-            batch = self._schedule.batch(host, self._done, self._waiting, {*taken, group})
+        batch = self._batch(host, taken)
+        while (group := _group(batch)) and self._first(group, taken, strictly=strictly) != host:
+            taken.add(group)
+            batch = self._batch(host, taken)
         if batch:
             self._waiting -= {change.address for change in batch}
-            group = next((g for change in batch if (g := group_of(change))), None)
             self._running[pool.submit(self._carry_out, host, batch)] = (host, group)
 
-    def _first_of(self, group: str) -> str:
-        """Whose turn it is: who leads, and who holds the address, is asked right now."""
-        waiting = [
-            change
-            for address, change in self._schedule.work.items()
-            if address in self._waiting and group_of(change) == group
-        ]
-        places = {self._schedule.places[change.address]: change for change in waiting}
-        return in_turn(self.connections, places)[0]
+    def _batch(self, host: str, taken: Collection[str]) -> Sequence[Change]:
+        return self._one_turn(self._schedule.batch(host, self._done, self._waiting, taken))
+
+    def _first(self, group: str, taken: Collection[str], *, strictly: bool) -> str:
+        """Whose turn it is; if not `strictly`, of those that are ready."""
+        order = self._in_turn(group)
+        ready = (host for host in order if _group(self._batch(host, taken)) == group)
+        return order[0] if strictly else next(ready)
+
+    def _in_turn(self, group: str) -> Sequence[str]:
+        """Members in their order: who leads, and who holds the address, is asked right now.
+
+        Once for all hosts that are to be given work: an answer that changes in between would have
+        them wait for each other.
+        """
+        if group not in self._turns:
+            waiting = [
+                change
+                for address, change in self._schedule.work.items()
+                if address in self._waiting and group_of(change) == group
+            ]
+            places = self._schedule.places
+            alive = {
+                places[change.address]: change
+                for change in waiting
+                if places.get(change.address, "") in self.connections.keys() - self._dead
+            }
+            self._turns[group] = in_turn(self.connections, alive)
+        return self._turns[group]
 
     @staticmethod
     def _one_turn(batch: Sequence[Change]) -> Sequence[Change]:
         """At most one rolling group per script, so that a turn is given back soon."""
         groups = [group_of(change) for change in batch]
-        first = next((group for group in groups if group), None)
+        first = _group(batch)
         end = next((i for i, g in enumerate(groups) if g and g != first), len(batch))
         return batch[:end]
 
@@ -321,3 +351,8 @@ class Apply:
         if outcome.failed is not None:
             failure = Failure(address=f"{host}/manifest", said=outcome.said)
             self._result.failed.append(failure)
+
+
+def _group(batch: Sequence[Change]) -> str | None:
+    """The rolling group whose turn a batch needs."""
+    return next((group for change in batch if (group := group_of(change))), None)

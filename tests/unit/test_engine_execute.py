@@ -245,6 +245,81 @@ def test_of_a_rolling_group_one_member_is_down_at_a_time(site: Site) -> None:
         assert (begin[1], end[1], begin[0]) == ("begin", "end", end[0])
 
 
+def led_by(site: Site, leader: str, wanted: Sequence[Resource]) -> list[Resource]:
+    """Units that tell who leads, and that they were asked."""
+
+    def last(host: str) -> str:
+        return f"echo '{host} asked' >>{site.log}; echo {int(host == leader)}"
+
+    return [replace(r, last=last(r.hosts[0])) if isinstance(r, Unit) else r for r in wanted]
+
+
+def restarted(site: Site) -> list[str]:
+    return [line.split()[0] for line in site.said() if "begin restart" in line]
+
+
+@pytest.mark.parametrize(
+    ("leader", "order"), [("a", ["b", "c", "a"]), ("b", ["a", "c", "b"]), ("c", ["a", "b", "c"])]
+)
+def test_whoever_leads_is_last(site: Site, leader: str, order: list[str]) -> None:
+    wanted = led_by(site, leader, rolling(site, "abc"))
+    started(site, wanted)
+    assert site.apply(with_config(wanted, b"new\n")).exit_code == 0
+    assert restarted(site) == order
+    asked = [line for line in site.said() if line.endswith("asked")]
+    assert len(asked) == 3 + 2, "once for each turn, and not for the only one that is left"
+
+
+@pytest.mark.parametrize("leader", ["a", "b", "c"])
+def test_whoever_leads_is_last_also_where_all_wait_for_what_one_of_them_does(
+    site: Site, leader: str
+) -> None:
+    """A gate is passed by one host, and that may be the leader's."""
+    gate = Gate(
+        hosts=(leader, *sorted({*"abc"} - {leader})), name="g", what="", condition=":", needs=()
+    )
+    wanted = led_by(site, leader, rolling(site, "abc", needs=(gate.address,)))
+    started(site, [gate, *wanted])
+    assert site.apply([gate, *with_config(wanted, b"new\n")]).exit_code == 0
+    assert restarted(site)[-1] == leader
+
+
+def test_a_member_that_cannot_be_restarted_does_not_keep_the_others_from_it(site: Site) -> None:
+    """It would be first in turn, and its file is refused."""
+    wanted = led_by(site, "a", rolling(site, "abc"))
+    started(site, wanted)
+    bad = site.path("b", "config")
+    new = [
+        replace(r, check=("sh", "-c", "exit 1", "{}")) if r.name == str(bad) else r
+        for r in with_config(wanted, b"new\n")
+    ]
+    result = site.apply(new)
+    assert result.exit_code == 1
+    assert restarted(site) == ["c", "a"]
+    assert result.left == ["b/unit:u.service"]
+
+
+def test_nobody_is_asked_for_the_turn_of_a_single_host(site: Site) -> None:
+    wanted = led_by(site, "a", rolling(site, "a"))
+    started(site, wanted)
+    assert site.apply(with_config(wanted, b"new\n")).exit_code == 0
+    assert restarted(site) == ["a"]
+    assert "a asked" not in site.said()
+
+
+def test_two_groups_on_the_same_hosts_each_have_their_own_leader(site: Site) -> None:
+    one = led_by(site, "a", rolling(site, "abc"))
+    units = [r for r in one if isinstance(r, Unit)]
+    other = led_by(site, "b", [replace(u, name="v.service", group="h") for u in units])
+    for host in site.hosts.values():
+        (host.folder / "units/v.service").write_text("ActiveState=active\nUnitFileState=enabled\n")
+    started(site, [*one, *other])
+    assert site.apply([*with_config(one, b"new\n"), *other]).exit_code == 0
+    begun = [line.split() for line in site.said() if "begin restart" in line]
+    assert [host for host, *_, unit in begun if unit == "u.service"][-1] == "a"
+    assert [host for host, *_, unit in begun if unit == "v.service"][-1] == "b"
+
+
 def test_after_a_member_that_does_not_recover_no_other_is_touched(site: Site) -> None:
     started(site, rolling(site, "abc"))
     wanted = rolling(site, "abc", after_restart="echo it lags; false", timeout_seconds=1)
