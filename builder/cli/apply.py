@@ -102,7 +102,7 @@ def apply(
     workspace = workspace.anew(bundled=bundle is not None)
     with workspace.connected() as connections:
         reachable = _reachable(connections)
-        with locked(reachable, "apply"):
+        with locked(reachable, "apply") as lock:
             looks = workspace.look(connections)
             plan = workspace.plan_to_apply(connections, looks, only, check=arguments.check)
             if saved:
@@ -118,6 +118,7 @@ def apply(
                 looks=looks,
                 progress=ProgressLines(),
                 after_script=after_script(),
+                lock_lost=lock.loss,
             )
             result = run.run()
     write_connection_files(workspace)

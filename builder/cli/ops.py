@@ -13,16 +13,15 @@ from builder.cli.output import ProgressLines, confirmed, show_json, wants_colour
 from builder.connection_files import write_connection_files
 from builder.engine import render
 from builder.engine.desired import present
-from builder.engine.lock import locked
+from builder.engine.lock import Lock, locked
 from builder.engine.plan import Plan
-from builder.errors import TransportError
 from builder.fault import after_script
 from builder.operations.core import OPERATIONS
 from builder.operations.course import Operation, Target
-from builder.operations.run import Declined, Runner
+from builder.operations.run import Declined, Runner, reachable_of
 from builder.overview import status
 from builder.resources.package import Package
-from builder.transport.base import Connection, Connections
+from builder.transport.base import Connections
 from builder.workspace import Workspace
 
 
@@ -59,17 +58,16 @@ def operations() -> Mapping[str, Operation]:
 def run(arguments: argparse.Namespace) -> int:
     workspace = Workspace.open(arguments.file)
     operation = operations()[arguments.operation]
-    with workspace.connected() as connections:
-        reachable: Mapping[str, Connection] = {
-            h: c for h, c in connections.items() if not isinstance(c, TransportError)
-        }
-        with locked(reachable, f"ops {operation.name}"):
-            runner = _runner(workspace, connections, reachable, arguments, operation)
-            try:
-                runner.run(operation.begin(_target(workspace, operation, arguments)))
-            except Declined:
-                print("Nothing more was done.", file=sys.stderr)
-                return 1
+    with (
+        workspace.connected() as connections,
+        locked(reachable_of(connections), f"ops {operation.name}") as lock,
+    ):
+        runner = _runner(workspace, connections, lock, arguments, operation)
+        try:
+            runner.run(operation.begin(_target(workspace, operation, arguments)))
+        except Declined:
+            print("Nothing more was done.", file=sys.stderr)
+            return 1
     return _report(operation, runner, as_json=arguments.json)
 
 
@@ -104,7 +102,7 @@ def _sizes(workspace: Workspace) -> Mapping[str, int]:
 def _runner(
     workspace: Workspace,
     connections: Connections,
-    reachable: Mapping[str, Connection],
+    lock: Lock,
     arguments: argparse.Namespace,
     operation: Operation,
 ) -> Runner:
@@ -115,7 +113,8 @@ def _runner(
     return Runner(
         workspace=workspace,
         connections=connections,
-        reachable=reachable,
+        reachable=reachable_of(connections),
+        lock=lock,
         status=lambda: status(workspace, connections),
         confirm=lambda question: arguments.yes or confirmed(question),
         show=show,

@@ -100,8 +100,9 @@ def _change(
     reachable: Mapping[str, Connection] = {
         h: c for h, c in connections.items() if not isinstance(c, TransportError)
     }
-    with locked(reachable, f"state {arguments.state_verb}"):
+    with locked(reachable, f"state {arguments.state_verb}") as lock:
         changed = compute(_state(workspace, connections), arguments.address)
+        lock.refuse_lost()
         written = write(reachable, changed)
     if arguments.json:
         show_json({"written": list(written)})

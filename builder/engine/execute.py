@@ -2,12 +2,15 @@
 
 Success is what a second look says, never an exit status. What fails takes with it only what needs
 it; the rest goes on. The manifest says beforehand what is under way, and afterwards what holds.
+Where the lock is lost on the way, nothing new begins and no manifest is written: it is as if we had
+been killed there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from builder.engine import diff
@@ -19,7 +22,7 @@ from builder.engine.plan import Plan
 from builder.engine.schedule import Schedule, group_of, make_schedule
 from builder.engine.script import Piece, Script
 from builder.engine.turns import in_turn
-from builder.errors import TransportError
+from builder.errors import LockedError, TransportError
 from builder.resources.base import Action, Change, Impact, Present, Unknown
 from builder.resources.steps import Put
 from builder.resources.unit import Unit
@@ -57,13 +60,15 @@ class _Ran:
 
 @dataclass(kw_only=True)
 class Apply:
-    """One run. `connections` are the reachable hosts; `looks` what they said under the lock."""
+    """One run. `connections` are the reachable hosts; `looks` what they said under the lock, and
+    `lock_lost` says why that does not hold any more."""
 
     plan: Plan
     connections: Mapping[str, Connection]
     looks: Mapping[str, Look]
     progress: Progress
     after_script: Callable[[str], None] = lambda _: None
+    lock_lost: Callable[[], LockedError | None] = lambda: None
 
     def __post_init__(self) -> None:
         work = {change.address: change for change in self.plan.pending}
@@ -76,6 +81,7 @@ class Apply:
         self._closed: set[str] = set()  # rolling groups with a member that did not come back
         self._turns: dict[str, Sequence[str]] = {}  # of rolling groups, asked in this round
         self._stopping = False
+        self._lost: LockedError | None = None
         self._running: dict[Future[_Ran], tuple[str, str | None]] = {}
         self._scripts: dict[str, Script] = {}  # by nonce: a host may run two
         self._result = Result()
@@ -87,14 +93,15 @@ class Apply:
         with ThreadPoolExecutor(max_workers=len(self.connections) + 4) as pool:
             while self._submit(pool) or self._running:
                 self._collect()
-        self._settle()
+        if self._is_ours():
+            self._settle()
         self._result.left = sorted(self._waiting)
         return self._result
 
     # ── giving out work ─────────────────────────────────────────────────────────────────────────
     def _submit(self, pool: ThreadPoolExecutor) -> bool:
         """Give every idle host what it can do; whether anything was given out."""
-        if self._stopping:
+        if self._stopping or not self._is_ours():
             return False
         before = len(self._running)
         self._turns.clear()
@@ -197,10 +204,23 @@ class Apply:
 
     def stop(self) -> None:
         """Running steps end, nothing new begins: the first Ctrl-C. A second one is not caught."""
-        self._stopping = self._result.interrupted = True
+        self._result.interrupted = True
+        self._end_scripts()
+
+    def _is_ours(self) -> bool:
+        """Whether the lock still holds. Else running steps end, and nothing new begins."""
+        if self._lost is None and (loss := self.lock_lost()):
+            self._lost = loss
+            self._result.failed.append(Failure(address="lock", said=str(loss)))
+            self._end_scripts()
+        return self._lost is None
+
+    def _end_scripts(self) -> None:
+        self._stopping = True
         self.progress("", "stopping: finishing the running steps")
         for script in list(self._scripts.values()):
-            self.connections[script.host].run(f": >{script.stop_file}", timeout_seconds=10)
+            with suppress(TransportError):  # what it did on the way is then told by its own end
+                self.connections[script.host].run(f": >{script.stop_file}", timeout_seconds=10)
 
     # ── one host, one script ────────────────────────────────────────────────────────────────────
     def _carry_out(self, host: str, batch: Sequence[Change]) -> _Ran:
@@ -282,6 +302,9 @@ class Apply:
         """Host after host. Where turns matter, a failure ends it: the next could cost more."""
         firsts = {host: batch[0] for host, batch in placed.items()}
         for host in in_turn(self.connections, firsts):
+            if self._stopping or self.lock_lost():
+                self._waiting |= {change.address for change in placed[host]}
+                continue
             ran = self._carry_out(host, placed[host])
             yield ran
             if ran.failures and firsts[host].resource.turn():

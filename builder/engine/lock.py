@@ -2,6 +2,8 @@
 
 The lock is an `flock` that a process on the host holds for as long as our SSH session feeds it: it
 vanishes with the process that asked for it, and after a minute of silence if the network does.
+So it can be lost while we live: a laptop slept, or a network was away. Whoever works under it asks
+before each step whether it still holds.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from builder.engine.script import STATE
@@ -36,8 +39,38 @@ def holder(command: str) -> str:
     return f"{who}, pid {os.getpid()}, since {now}: pgha-build {command}"
 
 
+@dataclass(frozen=True)
+class Lock:
+    """What was taken, by host."""
+
+    helds: Mapping[str, Held]
+
+    def loss(self) -> LockedError | None:
+        """Why it does not hold any more.
+
+        It is lost where it has ended on a host that still answers, or on most of the hosts. A host
+        that is switched off frees its own, and that changes nothing: somebody else would need those
+        of the others as well, and nothing of ours goes on over a connection that broke.
+        """
+        lost = [host for host, held in self.helds.items() if held.lost]
+        answering = [host for host in lost if self.helds[host].reachable]
+        if not answering and len(lost) * 2 <= len(self.helds):
+            return None
+        return LockedError(
+            f"the lock was lost on {', '.join(answering or lost)}",
+            why="For a minute nothing was heard from here (asleep, or without a network): somebody "
+            "else may have applied since, and what is planned here may no longer be right.",
+            do="What was done is kept. Give the command again: it goes on from there.",
+        )
+
+    def refuse_lost(self) -> None:
+        """Raises LockedError."""
+        if loss := self.loss():
+            raise loss
+
+
 @contextmanager
-def locked(connections: Mapping[str, Connection], command: str) -> Iterator[None]:
+def locked(connections: Mapping[str, Connection], command: str) -> Iterator[Lock]:
     """Hold the lock on every host. Raises LockedError at once where somebody else has it."""
     with ExitStack() as stack:
         with ThreadPoolExecutor(max_workers=max(1, len(connections))) as pool:
@@ -53,7 +86,7 @@ def locked(connections: Mapping[str, Connection], command: str) -> Iterator[None
                     why="Two applies at once would undo each other's work.",
                     do="Wait until it has ended; the lock ends with it.",
                 )
-        yield
+        yield Lock(dict(helds))
 
 
 def _take(connection: Connection, command: str) -> Held:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from builder.engine.execute import Apply, Progress
+from builder.engine.lock import Lock
 from builder.engine.plan import Plan
 from builder.engine.script import Piece, Script, in_place
 from builder.errors import PghaError, TransportError
@@ -51,6 +52,7 @@ class Runner:
     workspace: Workspace
     connections: Connections
     reachable: Mapping[str, Connection]
+    lock: Lock
     status: Callable[[], Mapping[str, Any]]
     confirm: Callable[[str], bool]
     show: Callable[[Plan], None]
@@ -79,6 +81,8 @@ class Runner:
             return
 
     def _perform(self, request: Request) -> Any:
+        if isinstance(request, On | Converge | Keep):
+            self.lock.refuse_lost()
         match request:
             case Ask():
                 return self.status()
@@ -174,6 +178,7 @@ class Runner:
             looks=looks,
             progress=self.progress,
             after_script=self.after_script,
+            lock_lost=self.lock.loss,
         ).run()
         self.did += [change.address for change in result.done]
         if result.interrupted:

@@ -15,7 +15,7 @@ from builder.engine import render
 from builder.engine.desired import present
 from builder.engine.diff import difference
 from builder.engine.execute import Apply, Progress, Result
-from builder.engine.lock import locked
+from builder.engine.lock import Lock, locked
 from builder.engine.manifest import entry
 from builder.engine.observe import look, merged, merged_with_host
 from builder.engine.plan import Plan
@@ -98,7 +98,7 @@ class Cluster:
     ) -> Done:
         """Bring the hosts to what the spec says. `expected` are the changes that were planned and
         agreed to: others are refused. `started` is handed what can be stopped."""
-        with self.workspace.connected() as connections, self._locked(connections):
+        with self.workspace.connected() as connections, self._locked(connections) as lock:
             looks = self.workspace.look(connections)
             plan = self.workspace.plan_to_apply(connections, looks)
             seen = _seen(plan)
@@ -111,7 +111,11 @@ class Cluster:
                     do="Plan again.",
                 )
             run = Apply(
-                plan=plan, connections=_reachable(connections), looks=looks, progress=progress
+                plan=plan,
+                connections=_reachable(connections),
+                looks=looks,
+                progress=progress,
+                lock_lost=lock.loss,
             )
             started(run)
             result = run.run()
@@ -181,9 +185,9 @@ class Cluster:
         return self.workspace.plan(connections, self.workspace.look(connections))
 
     @contextmanager
-    def _locked(self, connections: Connections) -> Iterator[None]:
-        with locked(_reachable(connections), "terraform apply"):
-            yield
+    def _locked(self, connections: Connections) -> Iterator[Lock]:
+        with locked(_reachable(connections), "terraform apply") as lock:
+            yield lock
 
 
 def _carry_out(

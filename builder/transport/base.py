@@ -48,6 +48,14 @@ class Held(Protocol):
 
     first_line: str
 
+    @property
+    def lost(self) -> bool:
+        """It runs no more, or has not heard from us for so long that it must have ended."""
+
+    @property
+    def reachable(self) -> bool:
+        """The connection to its host still stands."""
+
     def release(self) -> None:
         """End the script and wait for it."""
 

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from paramiko import Channel
 
 HEARTBEAT_SECONDS = 10
+SILENCE_SECONDS = 60  # after which the script ends by itself (`Connection.hold`)
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_REALTIME)  # goes on while a laptop sleeps
+
+
+def now() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 class HeldScript:
@@ -21,15 +27,30 @@ class HeldScript:
         self._channel = channel
         self._ended = threading.Event()
         self.first_line = _first_line(host, channel, time.monotonic() + timeout_seconds)
+        self._fed = now()
         self._beat = threading.Thread(target=self._feed, daemon=True)
         self._beat.start()
 
+    @property
+    def lost(self) -> bool:
+        """After a sleep, the script has ended before its word of that has come."""
+        ended = self._channel.eof_received or self._channel.exit_status_ready()
+        return bool(ended) or self._silent()
+
+    @property
+    def reachable(self) -> bool:
+        return self._channel.get_transport().is_active()
+
+    def _silent(self) -> bool:
+        return now() - self._fed > SILENCE_SECONDS
+
     def _feed(self) -> None:
-        while not self._ended.wait(HEARTBEAT_SECONDS):
+        while not self._ended.wait(HEARTBEAT_SECONDS) and not self._silent():
             try:
                 self._channel.sendall(b"\n")
             except (OSError, EOFError):
                 return  # the connection is gone, and with it the script
+            self._fed = now()
 
     def release(self) -> None:
         """End its stdin; it ends itself."""

@@ -20,6 +20,7 @@ from builder.errors import (
     HostKeyError,
     TransportError,
 )
+from builder.transport import hold
 from builder.transport.base import Endpoint
 from builder.transport.ssh import SshConnections, connect
 
@@ -279,6 +280,43 @@ def test_a_held_script_ends_with_its_release(server: Server, tmp_path: Path) -> 
         assert not gone.exists()
         held.release()
         until(gone.exists, "the held script has ended")
+
+
+def test_a_held_script_that_has_ended_is_lost_while_its_host_answers(server: Server) -> None:
+    with connect(server.endpoint) as connection:
+        held = connection.hold("echo ready; read -r _; exit 0", timeout_seconds=10)
+        assert (held.lost, held.reachable) == (False, True)
+        held._channel.sendall(b"\n")
+        until(lambda: held.lost, "its end is noticed")
+        assert held.reachable
+        assert connection.run("echo up", timeout_seconds=10).stdout == "up\n"
+
+
+def test_a_held_script_is_lost_with_its_connection(server: Server) -> None:
+    connection = connect(replace(server.endpoint, port=relay(server.port, 20_000)))
+    held = connection.hold("echo ready; while read -r _; do :; done", timeout_seconds=10)
+    assert (held.lost, held.reachable) == (False, True)
+    with pytest.raises(ConnectionLost):
+        connection.run("# padding\n" * 20_000, timeout_seconds=60)
+    until(lambda: held.lost and not held.reachable, "the end of the connection is noticed")
+    connection.close()
+
+
+def test_who_slept_for_a_minute_has_lost_what_was_held(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the heartbeat comes to itself first: what is late is not made good."""
+    monkeypatch.setattr(hold, "HEARTBEAT_SECONDS", 0.05)
+    with connect(server.endpoint) as connection:
+        held = connection.hold("echo ready; while read -r _; do :; done", timeout_seconds=10)
+        awake = hold.now()
+        monkeypatch.setattr(hold, "now", lambda: awake + 30)
+        assert not held.lost
+        until(lambda: held._fed == awake + 30, "it is fed again")
+        monkeypatch.setattr(hold, "now", lambda: awake + 30 + hold.SILENCE_SECONDS + 1)
+        held._beat.join(10)
+        assert not held._beat.is_alive()
+        assert held.lost
 
 
 def test_half_a_script_is_not_run(server: Server, tmp_path: Path) -> None:

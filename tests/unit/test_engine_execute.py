@@ -24,7 +24,7 @@ from builder.engine import manifest as manifests
 from builder.engine.execute import Apply, Result
 from builder.engine.observe import Look, look
 from builder.engine.plan import Plan, leftovers, make_plan, narrowed
-from builder.errors import ConnectionLost, TransportError
+from builder.errors import ConnectionLost, LockedError, TransportError
 from builder.resources.base import Action, Impact, Resource
 from builder.resources.directory import Directory
 from builder.resources.file import File
@@ -388,6 +388,55 @@ def test_an_unreachable_host_is_left_out_and_named(site: Site) -> None:
     site.hosts["b"].lost = True
     assert list(site.plan(wanted).unreachable) == ["b"]
     assert set(addresses(site.apply(wanted))) == {wanted[0].address, wanted[2].address}
+
+
+# ── the lock ────────────────────────────────────────────────────────────────────────────────────
+LOST = LockedError("the lock was lost on b", do="Run it again.")
+
+
+def losing(site: Site, sign: str) -> Callable[[], LockedError | None]:
+    """Lost as soon as a line with `sign` is in the log."""
+    return lambda: LOST if any(sign in line for line in site.said()) else None
+
+
+def test_once_the_lock_is_lost_nothing_new_begins_and_the_next_apply_goes_on(site: Site) -> None:
+    wanted = led_by(site, "c", rolling(site, "abc"))
+    started(site, wanted)
+    new = with_config(wanted, b"new\n")
+    manifest = site.hosts["a"].folder / "state/manifest.json"
+    result = site.apply(new, lock_lost=losing(site, "a end restart"))
+    assert restarted(site) == ["a"]
+    assert (result.exit_code, result.interrupted) == (1, False)
+    assert [(f.address, f.said) for f in result.failed] == [("lock", str(LOST))]
+    assert set(result.left) == {"b/unit:u.service", "c/unit:u.service"}
+    assert "pending" in manifest.read_text(), "as if killed: another may have written since"
+    assert site.apply(new).exit_code == 0
+    assert set(restarted(site)) == {"a", "b", "c"}
+    assert in_sync(site, new)
+
+
+def test_where_the_lock_is_lost_before_anything_began_no_host_is_touched(site: Site) -> None:
+    wanted = [site.file(host, "f") for host in "abc"]
+    result = site.apply(wanted, lock_lost=lambda: LOST)
+    assert (result.exit_code, result.done) == (1, [])
+    assert set(result.left) == {r.address for r in wanted}
+    assert not any((site.hosts[h].folder / "state").exists() for h in "abc")
+
+
+def test_running_steps_end_when_the_lock_is_lost(site: Site) -> None:
+    """Another host's script is told to stop before its next step."""
+    slow = [
+        Unit(hosts=("a",), name="u.service"),
+        Gate(hosts=("b",), name="g", what="", condition=f"grep -q 'a end' {site.log}",
+             timeout_seconds=60),
+        Gate(hosts=("b",), name="h", what="", condition=f"[ -e {site.hosts['b'].folder}/stop-* ]",
+             needs=("b/gate:g",), timeout_seconds=60),
+        site.file("b", "f", needs=("b/gate:h",)),
+    ]  # fmt: skip
+    (site.hosts["a"].folder / "units/u.service").write_text("ActiveState=inactive\n")
+    result = site.apply(slow, lock_lost=losing(site, "a end start"))
+    assert result.exit_code == 1
+    assert not site.path("b", "f").exists()
 
 
 # ── killed ──────────────────────────────────────────────────────────────────────────────────────

@@ -15,11 +15,12 @@ from typing import Any, Self
 import pytest
 
 from builder.cli.ops import operations
+from builder.engine.lock import Lock
 from builder.engine.manifest import Manifest
 from builder.engine.observe import Look
 from builder.engine.plan import Plan
-from builder.errors import PlanError
-from builder.operations.course import Converge
+from builder.errors import LockedError, PlanError
+from builder.operations.course import Converge, Keep
 from builder.operations.run import Runner
 from builder.resources.base import Absent
 from builder.terraform.work import Cluster
@@ -83,6 +84,8 @@ class Answering:
 
 class Locked:
     first_line = "ours"
+    lost = False
+    reachable = True
 
     def release(self) -> None: ...
 
@@ -129,7 +132,7 @@ def by_hand() -> Answering:
     return Answering("pg1", GOOD.format(host="pg1") + "patroni foreign\n")
 
 
-def runner(workspace: At, *, takes_over: bool = False) -> Runner:
+def runner(workspace: At, *, takes_over: bool = False, helds: Mapping[str, Locked] = {}) -> Runner:
     def show(_: Plan) -> None:
         raise Stopped
 
@@ -140,6 +143,7 @@ def runner(workspace: At, *, takes_over: bool = False) -> Runner:
         workspace=workspace,
         connections=workspace.answers,
         reachable={},
+        lock=Lock(helds),
         status=dict,
         confirm=lambda _: True,
         show=show,
@@ -192,3 +196,18 @@ def test_whoever_insists_gets_the_plan(at: Any) -> None:
     workspace = at(pg1=by_hand())
     looks = workspace.look(workspace.answers)
     assert workspace.plan_to_apply(workspace.answers, looks, check=False).pending
+
+
+def test_an_operation_whose_lock_is_lost_does_no_further_step(at: Any) -> None:
+    held = Locked()
+    workspace = at()
+    seen: list[str] = []
+
+    def course() -> Any:
+        yield Keep(label="one", change=lambda _: seen.append("one"))
+        held.lost = True
+        yield Keep(label="two", change=lambda _: seen.append("two"))
+
+    with pytest.raises(LockedError, match="the lock was lost on pg1"):
+        runner(workspace, helds={"pg1": held}).run(course())
+    assert seen == ["one"]
