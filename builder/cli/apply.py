@@ -16,12 +16,12 @@ from builder.engine.execute import Apply, Result
 from builder.engine.lock import locked
 from builder.engine.plan import Plan
 from builder.engine.saved import SavedPlan, load, refuse_stale
-from builder.errors import PlanError, TransportError
+from builder.errors import PlanError
 from builder.fault import after_script
 from builder.resources.base import Action, Impact
 from builder.resources.package import Locked, Package
 from builder.resources.python_environment import PythonEnvironment
-from builder.transport.base import Connection, Connections
+from builder.transport.base import Connection
 from builder.workspace import Workspace
 
 
@@ -101,7 +101,7 @@ def apply(
     bundle = Bundle(arguments.bundle) if arguments.bundle else None
     workspace = workspace.anew(bundled=bundle is not None)
     with workspace.connected() as connections:
-        reachable = _reachable(connections)
+        reachable = connections.reached()
         with locked(reachable, "apply") as lock:
             looks = workspace.look(connections)
             plan = workspace.plan_to_apply(connections, looks, only, check=arguments.check)
@@ -114,7 +114,7 @@ def apply(
                 _carry_over(bundle, plan, reachable)
             run = Apply(
                 plan=plan,
-                connections=_reachable(connections),  # hosts that have left the spec, too
+                connections=connections.reached(),  # hosts that have left the spec, too
                 looks=looks,
                 progress=ProgressLines(),
                 after_script=after_script(),
@@ -153,10 +153,6 @@ def refuse_costly(plan: Plan, allowed: str | None) -> None:
             why="Nothing was changed.",
             do="Allow more, or narrow it with --only.",
         )
-
-
-def _reachable(connections: Connections) -> Mapping[str, Connection]:
-    return {h: c for h, c in connections.items() if not isinstance(c, TransportError)}
 
 
 def _agreed(plan: Plan, arguments: argparse.Namespace, *, asked: bool) -> bool:

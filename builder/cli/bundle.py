@@ -10,7 +10,7 @@ from pathlib import Path
 from builder import bundle
 from builder.bundle import System
 from builder.cli.output import ProgressLines
-from builder.errors import PghaError, TransportError
+from builder.errors import PghaError
 from builder.resources.package import Package
 from builder.resources.python_environment import PythonEnvironment
 from builder.transport.base import Connection
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     workspace = Workspace.open(arguments.file)
     progress = ProgressLines()
     with workspace.connected() as connections, tempfile.TemporaryDirectory() as folder:
-        reached = {h: c for h, c in connections.items() if not isinstance(c, TransportError)}
+        reached = connections.reached()
         if not reached:
             raise PghaError(
                 "no host can be reached",

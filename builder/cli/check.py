@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from builder.cli.output import show_json
-from builder.errors import PghaError, TransportError
+from builder.errors import PghaError
 from builder.preflight import questions
 from builder.preflight.facts import facts, rows
 from builder.preflight.finding import Finding, Level, error, warning
@@ -60,10 +60,8 @@ def check(workspace: Workspace, connections: Connections) -> tuple[Survey, list[
 def _ways(asked: Survey, connections: Connections) -> Iterator[Finding]:
     able = {
         host: connection
-        for host, connection in connections.items()
-        if not isinstance(connection, TransportError)
-        and host in asked.answers
-        and asked.answers[host].all("python")
+        for host, connection in connections.reached().items()
+        if host in asked.answers and asked.answers[host].all("python")
     }
     wanted = [
         link

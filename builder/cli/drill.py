@@ -21,9 +21,8 @@ from builder.drill.run import drill, obstacle
 from builder.drill.table import line, rows
 from builder.drill.verdict import Result
 from builder.engine.lock import locked
-from builder.errors import PghaError, TransportError
+from builder.errors import PghaError
 from builder.overview import status
-from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
 
 INTERRUPTED = "interrupted"
@@ -149,10 +148,6 @@ def _possible(ground: Ground, chosen: Sequence[Fault], *, forgiving: bool) -> Se
     return possible
 
 
-def _reachable(found: Connections) -> Mapping[str, Connection]:
-    return {h: c for h, c in found.items() if not isinstance(c, TransportError)}
-
-
 def _agreed(name: str, possible: Sequence[Fault]) -> bool:
     print(f"This harms {name} on purpose, one fault after another:", file=sys.stderr)
     for fault in possible:
@@ -179,7 +174,7 @@ def _drilled(
         ground.tell("", f"── {fault.name} ──")
         try:
             # For each anew: a host whose power was cut has forgotten the lock.
-            with workspace.connected() as found, locked(_reachable(found), "drill"):
+            with workspace.connected() as found, locked(found.reached(), "drill"):
                 results.append(drill(ground, fault))
         except PghaError as error:
             return f"{fault.name} could not be carried out: {error}"

@@ -18,7 +18,7 @@ from builder.engine.plan import Plan
 from builder.fault import after_script
 from builder.operations.core import OPERATIONS
 from builder.operations.course import Operation, Target
-from builder.operations.run import Declined, Runner, reachable_of
+from builder.operations.run import Declined, Runner
 from builder.overview import status
 from builder.resources.package import Package
 from builder.transport.base import Connections
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     operation = operations()[arguments.operation]
     with (
         workspace.connected() as connections,
-        locked(reachable_of(connections), f"ops {operation.name}") as lock,
+        locked(connections.reached(), f"ops {operation.name}") as lock,
     ):
         runner = _runner(workspace, connections, lock, arguments, operation)
         try:
@@ -113,7 +113,7 @@ def _runner(
     return Runner(
         workspace=workspace,
         connections=connections,
-        reachable=reachable_of(connections),
+        reachable=connections.reached(),
         lock=lock,
         status=lambda: status(workspace, connections),
         confirm=lambda question: arguments.yes or confirmed(question),

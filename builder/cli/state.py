@@ -12,9 +12,8 @@ from typing import Any
 from builder.cli.output import show_json
 from builder.engine.lock import locked
 from builder.engine.manifest import Manifest
-from builder.errors import TransportError
 from builder.operations.state import State, write
-from builder.transport.base import Connection, Connections
+from builder.transport.base import Connections
 from builder.workspace import Workspace
 
 _VERBS = {
@@ -97,9 +96,7 @@ def _change(
     arguments: argparse.Namespace,
     compute: Callable[[State, str], Mapping[str, Manifest]],
 ) -> int:
-    reachable: Mapping[str, Connection] = {
-        h: c for h, c in connections.items() if not isinstance(c, TransportError)
-    }
+    reachable = connections.reached()
     with locked(reachable, f"state {arguments.state_verb}") as lock:
         changed = compute(_state(workspace, connections), arguments.address)
         lock.refuse_lost()

@@ -12,7 +12,7 @@ from builder.engine.execute import Apply, Progress
 from builder.engine.lock import Lock
 from builder.engine.plan import Plan
 from builder.engine.script import Piece, Script, in_place
-from builder.errors import PghaError, TransportError
+from builder.errors import PghaError
 from builder.health import ailments
 from builder.operations.course import (
     Ask,
@@ -32,10 +32,6 @@ from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
 
 _LOOK_SECONDS = 1.0
-
-
-def reachable_of(connections: Connections) -> Mapping[str, Connection]:
-    return {h: c for h, c in connections.items() if not isinstance(c, TransportError)}
 
 
 class Declined(Exception):
@@ -174,7 +170,7 @@ class Runner:
             )
         result = Apply(
             plan=plan,
-            connections=reachable_of(self.connections),
+            connections=self.connections.reached(),
             looks=looks,
             progress=self.progress,
             after_script=self.after_script,

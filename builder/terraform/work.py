@@ -112,7 +112,7 @@ class Cluster:
                 )
             run = Apply(
                 plan=plan,
-                connections=_reachable(connections),
+                connections=connections.reached(),
                 looks=looks,
                 progress=progress,
                 lock_lost=lock.loss,
@@ -186,7 +186,7 @@ class Cluster:
 
     @contextmanager
     def _locked(self, connections: Connections) -> Iterator[Lock]:
-        with locked(_reachable(connections), "terraform apply") as lock:
+        with locked(connections.reached(), "terraform apply") as lock:
             yield lock
 
 

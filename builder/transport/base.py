@@ -97,3 +97,7 @@ class Connections(dict[str, "Connection | TransportError"], ABC):
     @abstractmethod
     def reach(self, endpoints: Mapping[str, Endpoint], timeout_seconds: float = 15) -> None:
         """Connect to these, too, in parallel."""
+
+    def reached(self) -> Mapping[str, Connection]:
+        """Those that are connected by now."""
+        return {host: c for host, c in self.items() if not isinstance(c, TransportError)}
