@@ -15,6 +15,8 @@ from builder.spec.section import Section
 from builder.spec.types import Rule, boolean, one_of, optional, seconds
 
 _PROMOTION_SECONDS = 2.0  # taking the key, leaving recovery, accepting connections
+# What a crashed PostgreSQL has to come back in, where another one could lack writes.
+_START_SECONDS = 20
 _FLOORS = {"ttl": 20, "loop_wait": 1, "retry_timeout": 3}  # patroni/config.py adjusts silently
 
 
@@ -61,9 +63,12 @@ class Timings:
 
     @property
     def postgresql_crashed(self) -> float:
-        return (
-            self.loop_wait + self.primary_start_timeout + _PROMOTION_SECONDS + self.balancer_notices
-        )
+        """Until it is seen; where it may start again, until one more loop sees that it did not
+        (Patroni docs/dynamic_configuration.rst, `primary_start_timeout`).
+        """
+        start = self.primary_start_timeout
+        given_up = self.loop_wait + (start + self.loop_wait if start else 0)
+        return given_up + _PROMOTION_SECONDS + self.balancer_notices
 
     @property
     def postgresql_hung(self) -> float:
@@ -151,10 +156,19 @@ PRESETS: Mapping[str, Timings] = {
 
 
 def timings(spec: ClusterSpec) -> Timings:
-    """The preset, with what the spec overrides."""
+    """The preset, with what the spec overrides.
+
+    A crash fails over at once only where that loses nothing: an asynchronous replica may lack the
+    last writes, and PostgreSQL that starts again lacks none.
+    """
     section = spec.sections["failover"]
     named = {name: section[f"{name}_seconds"] for name in ("ttl", "loop_wait", "retry_timeout")}
-    return replace(PRESETS[section["preset"]], **{k: v for k, v in named.items() if v is not None})
+    start = 0 if section["synchronous"] else _START_SECONDS
+    return replace(
+        PRESETS[section["preset"]],
+        primary_start_timeout=start,
+        **{k: v for k, v in named.items() if v is not None},
+    )
 
 
 def promises(spec: ClusterSpec) -> Iterable[Promise]:
@@ -200,7 +214,9 @@ SECTION = Section(
         "synchronous": boolean(
             True,
             "A commit is acknowledged only when a second host has it, so a failover loses nothing. "
-            "When no other host is left, writes go on alone.",
+            "When no other host is left, writes go on alone. Without it, PostgreSQL that crashed "
+            f"gets {_START_SECONDS} s to start again, for that loses nothing; then a replica takes "
+            "over, and what it lacks is lost.",
         ),
         "quorum": boolean(
             False,
