@@ -81,7 +81,7 @@ class RestApi:
         body: Mapping[str, Any],
         timeout_seconds: int,
         only_if: str = ":",
-    ) -> Step:
+    ) -> Shell:
         """A change; the password and the body travel on stdin, as curl's own configuration.
 
         `only_if` is shell: the change is not sent where it does not hold.

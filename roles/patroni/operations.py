@@ -27,6 +27,7 @@ from builder.spec.model import ClusterSpec
 from roles.patroni.adopt import adopt
 from roles.patroni.ask import can_spare_the_leader, complete, gives_lead_away
 from roles.patroni.contents import api, own_passwords
+from roles.patroni.restart import restarted
 from roles.patroni.settings import members
 
 _MAX_LAG_BYTES = 1024 * 1024  # maximum_lag_on_failover
@@ -93,8 +94,8 @@ def _restart_one(target: Target, host: str, *, leads: bool) -> Course:
         wait = Await(what="it leads no more", condition=away, timeout_seconds=60)
         yield On(host=host, label="hands over, which restarts it", steps=(all_back, wait, all_back))
         return
-    send = api(target.spec, target.secrets).send("POST", "/restart", {}, 120)
-    yield On(host=host, label="restarts PostgreSQL", steps=(all_back, send, all_back))
+    again = restarted(api(target.spec, target.secrets))
+    yield On(host=host, label="restarts PostgreSQL", steps=(all_back, again, all_back))
 
 
 def reinit(target: Target) -> Course:

@@ -29,10 +29,12 @@ from builder.resources.base import (
     Unknown,
     quoted,
 )
+from builder.resources.gate import journal
 from builder.resources.patroni_config import PatroniConfig, RestApi
 from builder.resources.sql import Server
 from builder.resources.steps import Await, Shell, Step
 from builder.spec.model import ClusterSpec
+from roles.patroni.restart import restarted
 
 _PARAMETERS = "postgresql.parameters."
 _PENDING = '"pending_restart": true'
@@ -168,7 +170,7 @@ class RunningPostgresql(Resource):
     def _restart(self, leaves: str) -> Sequence[Step]:
         whole = Await(what="all members are back", condition=self.complete, timeout_seconds=300)
         # Who has just handed over was restarted by that.
-        restart = self.api.send("POST", "/restart", {}, 120, only_if=self._waits())
+        restart = restarted(self.api, only_if=self._waits())
         return (
             whole,
             Await(what="it leads no more", condition=leaves, timeout_seconds=60),
@@ -187,6 +189,9 @@ class RunningPostgresql(Resource):
 
     def _waits(self) -> str:
         return f"{{ {self.api.curl('/patroni')}; }} 2>&1 | grep -qF {quoted([_PENDING])}"
+
+    def diagnose(self) -> str:
+        return journal(("patroni",))
 
     @classmethod
     def revive(cls, hosts: tuple[str, ...], name: str, recalled: Mapping[str, str]) -> Self:

@@ -1,0 +1,39 @@
+"""Restarting PostgreSQL through the Patroni on its host. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from builder.resources.patroni_config import RestApi
+from builder.resources.steps import Shell
+
+# A replica first replays what it had received. Without a time of ours Patroni takes
+# `primary_start_timeout` or, where that is 0, `pg_ctl_timeout` (60 s), and answers 503.
+_START_SECONDS = 300
+# The checkpoint before the stop has no limit in Patroni (postgresql/__init__.py, `stop`).
+_STOP_SECONDS = 600
+
+# curl's 28, 52, 55 and 56: no answer in time, or the connection was cut. Patroni goes on by itself.
+_JUDGED = """\
+status=0
+said=$( (
+{sent}
+) 2>&1) || status=$?
+case "$status $said" in
+0* | 28* | 52* | 55* | 56* | 22*'already in progress'*) ;;
+22*) echo "Patroni could not restart PostgreSQL (it has {seconds} s to start again): $said"
+  echo 'journalctl -u patroni has the log of both.'; exit 1 ;;
+*) echo "Patroni could not be told to restart PostgreSQL: $said"; exit 1 ;;
+esac
+"""
+
+
+def restarted(api: RestApi, only_if: str = ":") -> Shell:
+    """Restart, where the shell `only_if` holds.
+
+    An answer that does not come is no failure: how it ends is for the wait that must follow
+    (`ask.complete`) to say.
+    """
+    body = {"timeout": _START_SECONDS}
+    sent = api.send("POST", "/restart", body, _STOP_SECONDS + _START_SECONDS, only_if=only_if)
+    return replace(sent, script=_JUDGED.format(sent=sent.script, seconds=_START_SECONDS))
