@@ -24,6 +24,7 @@ class DatabaseRole(Resource):
     others are taken away. `member_of` lists roles it is granted. Each is an attribute of its own:
     so the manifest knows which we granted, and those are revoked when they leave the spec;
     memberships that others granted are left alone.
+    `may_execute` lists functions of pg_catalog as PostgreSQL writes them, such as `f(text,bigint)`.
     """
 
     kind: ClassVar[str] = "role"
@@ -34,6 +35,7 @@ class DatabaseRole(Resource):
     flags: tuple[str, ...] = ("login",)
     member_of: tuple[str, ...] = ()
     connection_limit: int = -1
+    may_execute: tuple[str, ...] = ()
 
     def attributes(self) -> Mapping[str, object]:
         wanted: dict[str, object] = {"flags": tuple(sorted(self.flags))}
@@ -42,6 +44,8 @@ class DatabaseRole(Resource):
             wanted["password"] = hashlib.sha256(text.encode()).hexdigest()
         wanted |= _memberships(self.member_of)
         wanted["connection_limit"] = self.connection_limit
+        if self.may_execute:
+            wanted["may_execute"] = tuple(sorted(self.may_execute))
         return wanted
 
     def hides(self, attribute: str) -> bool:
@@ -63,7 +67,8 @@ class DatabaseRole(Resource):
             "coalesce(encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex'), 'none'), "
             "(SELECT coalesce(string_agg(g.rolname, ' '), '') FROM pg_auth_members m "
             "JOIN pg_roles g ON g.oid = m.roleid "
-            "WHERE m.member = a.oid AND g.rolname !~ '[|[:space:]]') "
+            "WHERE m.member = a.oid AND g.rolname !~ '[|[:space:]]'), "
+            f"{_executable({name for role in wanted for name in role.may_execute})} "
             f"FROM pg_authid a WHERE a.rolname IN ({names});"
         )
         return wanted[0].server.ask(statement)
@@ -73,19 +78,21 @@ class DatabaseRole(Resource):
         rows = answer(output)
         if isinstance(rows, Absent | Unknown):
             return {role.name: rows for role in wanted}
-        found = {row[0]: row for row in rows if len(row) == 5}
+        found = {row[0]: row for row in rows if len(row) == 6}
         return {
             role.name: role._observed(found[role.name]) if role.name in found else Absent()
             for role in wanted
         }
 
     def _observed(self, row: Sequence[str]) -> Observed:
-        _, flags, limit, password, groups = row
+        _, flags, limit, password, groups, functions = row
         seen: dict[str, object] = {"flags": tuple(sorted(flags.split()))}
         if self.verifier is not None:
             seen["password"] = password
         seen |= _memberships(groups.split())
         seen["connection_limit"] = int(limit)
+        if self.may_execute:
+            seen["may_execute"] = tuple(sorted(set(functions.split()) & set(self.may_execute)))
         return Present(attributes=seen)
 
     def steps(self, change: Change) -> Sequence[Step]:
@@ -98,7 +105,12 @@ class DatabaseRole(Resource):
         grants = [f"GRANT {identifier(group)} TO {name};" for group in self.member_of]
         revokes = [f"REVOKE {identifier(group)} FROM {name};" for group in _left(change)]
         statement = f"{verb} ROLE {name} WITH {' '.join(options)};"
-        return (self.server.change("\n".join([statement, *grants, *revokes])),)
+        lets = self.execution_grants()
+        return (self.server.change("\n".join([statement, *grants, *revokes, *lets])),)
+
+    def execution_grants(self) -> Sequence[str]:
+        name = identifier(self.name)
+        return [f"GRANT EXECUTE ON FUNCTION pg_catalog.{f} TO {name};" for f in self.may_execute]
 
     def password_steps(self) -> Sequence[Step]:
         """Set the password of a role that is there, and nothing else."""
@@ -128,3 +140,13 @@ def _left(change: Change) -> Iterator[str]:
     for item in change.attributes:
         if item.name.startswith(_MEMBER_OF) and item.after is None:
             yield item.name.removeprefix(_MEMBER_OF)
+
+
+def _executable(functions: Iterable[str]) -> str:
+    """SQL: those of the functions that the role `a` may execute, in this database."""
+    names = ", ".join(literal(name) for name in sorted(functions))
+    may = "has_function_privilege(a.oid, to_regprocedure(f)::oid, 'execute')"
+    return (
+        "(SELECT coalesce(string_agg(f, ' '), '') "
+        f"FROM unnest(ARRAY[{names}]::text[]) f WHERE {may})"
+    )

@@ -33,7 +33,7 @@ from builder.resources.steps import Await, Shell, Step
 from roles.etcd.settings import CONFIG as ETCD_CONFIG
 from roles.etcd.settings import members as etcd_members
 from roles.patroni.ask import answers
-from roles.patroni.contents import api, own_passwords
+from roles.patroni.contents import api, own_grants, own_passwords
 from roles.patroni.settings import (
     REPLICATION,
     REWIND,
@@ -283,7 +283,8 @@ def _stop_etcd() -> Step:
 
 # ── the new ─────────────────────────────────────────────────────────────────────────────────────
 def _roles(target: Target, leader: str) -> Sequence[Step]:
-    """The plan makes roles once all replicas stream, and these are what they stream by."""
+    """The plan makes roles once all replicas stream, and these are what they stream and rewind by:
+    a leader that fails before the plan comes to them comes back all the same."""
     host = target.spec.hosts[leader]
     leads = Await(
         what="it leads", condition=answers(target.spec, host, "/primary"), timeout_seconds=120
@@ -292,7 +293,8 @@ def _roles(target: Target, leader: str) -> Sequence[Step]:
     users = {user["name"]: "LOGIN" for user in target.spec.sections["postgresql"]["users"]}
     statements = "\n".join(_made(name, options) for name, options in (flags | users).items())
     make = server(target.spec).change(statements)
-    return (leads, make, *own_passwords(target.spec, target.secrets))
+    grants = own_grants(target.spec, target.secrets)
+    return (leads, make, grants, *own_passwords(target.spec, target.secrets))
 
 
 def _reads(target: Target) -> Sequence[Step]:

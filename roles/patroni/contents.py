@@ -34,6 +34,14 @@ from roles.patroni.settings import (
     server,
 )
 
+# What pg_rewind reads the leader's files by (its docs, Notes); no superuser is needed then.
+_REWIND_READS_BY = (
+    "pg_ls_dir(text,boolean,boolean)",
+    "pg_stat_file(text,boolean)",
+    "pg_read_binary_file(text)",
+    "pg_read_binary_file(text,bigint,bigint,boolean)",
+)
+
 
 def contents(spec: ClusterSpec, secrets: Secrets) -> Iterable[Resource]:
     hosts = tuple(host.name for host in members(spec))
@@ -113,14 +121,20 @@ def _spare(spec: ClusterSpec, needs: tuple[str, ...]) -> Iterable[Gate]:
 
 
 def _own(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Iterable[DatabaseRole]:
-    """The roles that Patroni makes at the cluster's birth: kept as they must be from then on."""
+    """The roles that Patroni makes at the cluster's birth: kept as they must be from then on.
+
+    A cluster that was adopted has these only from here.
+    """
     flags: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "superuser": (SUPERUSER, ("login", "superuser", "createdb", "createrole", "replication")),
         "replication": (REPLICATION, ("login", "replication")),
         "rewind": (REWIND, ("login",)),
     }
     for secret, (name, options) in flags.items():
-        yield _role(spec, secrets, ready, name=name, secret=secret, flags=options)
+        reads = _REWIND_READS_BY if name == REWIND else ()
+        yield _role(
+            spec, secrets, ready, name=name, secret=secret, flags=options, may_execute=reads
+        )
     yield DatabaseRole(hosts=_hosts(spec), name=CLIENTS, server=server(spec), flags=(), needs=ready)
 
 
@@ -152,6 +166,12 @@ def own_passwords(
         *(step for role in roles for step in role.password_steps()),
         *(_told_if_there(spec, secrets, name) for name in more),
     ]
+
+
+def own_grants(spec: ClusterSpec, secrets: Secrets) -> Step:
+    """Let pg_rewind read, on the leader."""
+    grants = [line for role in _own(spec, secrets, ()) for line in role.execution_grants()]
+    return server(spec).change("\n".join(grants))
 
 
 def _told_if_there(spec: ClusterSpec, secrets: Secrets, name: str) -> Step:

@@ -1,4 +1,7 @@
-"""Memberships of a role: granted with the spec, revoked with it, and others' left alone."""
+"""Memberships of a role: granted with the spec, revoked with it, and others' left alone.
+
+What it may execute is compared, so a plan shows what is missing and an apply grants it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 
 from builder.engine.diff import difference
 from builder.engine.manifest import Entry, Manifest, dump, load
-from builder.resources.base import Action, Change
+from builder.resources.base import Absent, Action, Change, Present
 from builder.resources.database_role import DatabaseRole
 from builder.resources.steps import Shell
 
@@ -24,7 +27,7 @@ def applied(resource: DatabaseRole) -> Entry:
 
 def planned(wanted: DatabaseRole, before: DatabaseRole | None, *groups: str) -> Change:
     """`groups` are what PostgreSQL says that it is a member of."""
-    said = f"role primary\napp|login |-1|none|{' '.join(groups)}\n"
+    said = f"role primary\napp|login |-1|none|{' '.join(groups)}|\n"
     observed = wanted.parse([wanted], said)["app"]
     return difference(wanted, observed, before and applied(before))
 
@@ -73,3 +76,41 @@ def test_a_revoke_that_did_not_come_about_is_planned_again() -> None:
     begun = old.begun("orders", [(role(), change.impact)]).entries[role().address]
     assert "member_of.pg_monitor" in json.loads(json.dumps(dict(begun.attributes)))
     assert difference(role(), change.observed, begun).changes("member_of.pg_monitor")
+
+
+# ── functions ───────────────────────────────────────────────────────────────────────────────────
+READS = ("pg_ls_dir(text,boolean,boolean)", "pg_read_binary_file(text)")
+REWIND = DatabaseRole(hosts=("pg1",), name="rewind", may_execute=READS)
+
+
+def observed(*functions: str, role: DatabaseRole = REWIND) -> Present:
+    said = f"role primary\n{role.name}|login |-1|none||{' '.join(functions)}\n"
+    seen = role.parse([role], said)[role.name]
+    assert isinstance(seen, Present)
+    return seen
+
+
+def made_by(seen: Present | Absent) -> str:
+    (step,) = difference(REWIND, seen, None).steps()
+    assert isinstance(step, Shell)
+    return step.stdin.decode()
+
+
+def test_a_missing_grant_is_a_change_that_grants_it() -> None:
+    change = difference(REWIND, observed(READS[0]), None)
+    assert [item.name for item in change.attributes] == ["may_execute"]
+    granted = made_by(observed(READS[0]))
+    assert f"GRANT EXECUTE ON FUNCTION pg_catalog.{READS[1]} TO " in granted
+    assert difference(REWIND, observed(*reversed(READS)), None).action is Action.NONE
+
+
+def test_a_role_that_is_made_anew_may_execute_what_it_must() -> None:
+    made = made_by(Absent())
+    assert made.index("CREATE ROLE") < made.index("GRANT EXECUTE")
+    assert made.count("GRANT EXECUTE") == len(READS)
+
+
+def test_functions_of_another_role_are_no_business_of_this_one() -> None:
+    plain = DatabaseRole(hosts=("pg1",), name="app")
+    seen = observed(*READS, role=plain)
+    assert difference(plain, seen, None).action is Action.NONE
