@@ -139,18 +139,24 @@ def adopt(target: Target) -> Course:
     for member in etcd_members(target.spec):
         yield On(host=member.name, label="stops the etcd made by hand", steps=(_stop_etcd(),))
     yield Converge(why="etcd, anew and over TLS", only=("etcd",))
-    if not (found[leader].ours and found[leader].patroni_runs):
+    if not _is_run_by_us(found[leader]):
         leads = f"{leader}/unit:patroni.service"
         yield Converge(why=f"{leader}, which leads", only=(leads,))
     yield On(host=leader, label="makes the roles that replicas need", steps=_roles(target, leader))
+    if starting := [host for host in hosts if host != leader and not _is_run_by_us(found[host])]:
+        units = [f"{host}/unit:patroni.service" for host in starting]
+        yield Converge(why=f"what follows: {', '.join(starting)}", only=units)
+    for host in hosts:
+        yield On(host=host, label="reads all settings", steps=_reads(target))
+    yield On(host=leader, label="until all have read them", steps=_all_have_read(target))
     yield Converge(why="everything else")
     yield Whole(timeout_seconds=600)
     for host in hosts:
-        yield On(host=host, label="reads all settings", steps=_reads(target))
-    yield Converge(why="settings that wait for a restart")
-    yield Whole()
-    for host in hosts:
         yield On(host=host, label="is adopted", steps=(Shell(script=f"rm -f {_UNDER_WAY}"),))
+
+
+def _is_run_by_us(item: Found) -> bool:
+    return item.ours and item.patroni_runs
 
 
 def survey(data: str) -> str:
@@ -165,7 +171,7 @@ def survey(data: str) -> str:
 
 def _leader(target: Target, found: Mapping[str, Found]) -> str:
     """Who holds the rows that count. Raises OperationError where that is not certain."""
-    if all(item.ours and item.patroni_runs and not item.adopting for item in found.values()):
+    if all(_is_run_by_us(item) and not item.adopting for item in found.values()):
         raise OperationError(
             "this cluster is run by pgha-build already", do="pgha-build plan shows what differs."
         )
@@ -299,10 +305,21 @@ def _roles(target: Target, leader: str) -> Sequence[Step]:
 
 def _reads(target: Target) -> Sequence[Step]:
     """On a replica that it found running, Patroni takes what is in force for what is wanted, until
-    it is told to read (`load_current_server_parameters` in its postgresql/config.py)."""
+    it is told to read (`load_current_server_parameters` in its postgresql/config.py). Until then
+    PostgreSQL has no TLS there, and nobody can hand over to it: so all read before anything moves.
+    """
+    curl = api(target.spec, target.secrets).curl("/patroni")
+    answers_now = f"{{ {curl}; }} 2>&1 | grep -q dcs_last_seen"
+    return (
+        # Before, the signal would end it.
+        Await(what="Patroni answers", condition=answers_now, timeout_seconds=60),
+        Shell(script="systemctl reload patroni.service"),
+    )
+
+
+def _all_have_read(target: Target) -> Sequence[Step]:
     everybody = api(target.spec, target.secrets).everybody_has_read()
-    reload = Shell(script="systemctl reload patroni.service")
-    return (reload, Shell(script=everybody, timeout_seconds=180))
+    return (Shell(script=everybody, timeout_seconds=180),)
 
 
 def _made(name: str, options: str) -> str:

@@ -2,7 +2,8 @@
 
 Patroni knows which (`pending_restart`). Replicas go first, and the leader hands over before its
 turn. Where one of the settings is lowered that a replica must not have less of than its leader, it
-is the other way round: the leader restarts in place, then the replicas.
+is the other way round: the leader restarts in place, then the replicas. A replica whose Patroni has
+not told its PostgreSQL the settings is made to, which needs no restart by itself.
 
 What ALTER SYSTEM has set on a host counts more than Patroni's configuration, and Patroni does not
 see it: what we manage is reset, everything else is told and left alone.
@@ -43,6 +44,7 @@ _ALTERED_MARK = f"@{_ALTERED}"
 # A line of postgresql.auto.conf, which PostgreSQL alone writes.
 _ALTERED_LINE = re.compile(r"^([A-Za-z_][\w.]*) = '(.*)'$", re.MULTILINE)
 _PLAIN = re.compile(r"[\w.+-]{0,24}")  # a number, a switch, a size: never a password beside a name
+_NO_TIMELINE = '"timeline": null'
 # PostgreSQL's parameters of context `postmaster` that people change (pg_settings).
 _NEED_RESTART = frozenset(
     {
@@ -116,6 +118,8 @@ class RunningPostgresql(Resource):
     def impact(self, change: Change) -> Impact:
         if not isinstance(change.observed, Present):
             return Impact.NONE  # it is born with its settings
+        if isinstance(change.observed, Unread):
+            return Impact.RELOAD
         only_reset = change.changes(_ALTERED) and not _restarts(change)
         return Impact.RELOAD if only_reset else self.restart_impact
 
@@ -150,13 +154,13 @@ class RunningPostgresql(Resource):
         )
 
     def steps(self, change: Change) -> Sequence[Step]:
-        names = _altered(change)
+        reads, names = self._reading(change), _altered(change)
         if not names:
-            return self._restart(self.leaves)
+            return (*reads, *self._restart(self.leaves))
         if not _restarts(change):
-            return self._reset(names)
+            return (*reads, *self._reset(names))
         leaves = f"{{ {self._waits()}; }} || exit 0\n{self.leaves}"  # what waited may be reset
-        return (*self._reset(names), *self._restart(leaves))
+        return (*reads, *self._reset(names), *self._restart(leaves))
 
     def _reset(self, names: Sequence[str]) -> Sequence[Step]:
         """Patroni looks for what waits for a restart only when it is told to reload."""
@@ -187,8 +191,23 @@ class RunningPostgresql(Resource):
             whole,
         )
 
+    def _reading(self, change: Change) -> Sequence[Step]:
+        """Once it was told to reload, its settings are in force or wait for a restart."""
+        if not isinstance(change.observed, Unread):
+            return ()
+        why = "Patroni cannot log in to its PostgreSQL for replication: journalctl -u patroni"
+        known = f"! {self._says(_NO_TIMELINE)} || {{ echo {quoted([why])}; exit 1; }}"
+        return (
+            self.api.send("POST", "/reload", {}, 30),
+            Shell(script=self.api.everybody_has_read(), timeout_seconds=180),
+            Await(what="its timeline is known", condition=known, timeout_seconds=60),
+        )
+
     def _waits(self) -> str:
-        return f"{{ {self.api.curl('/patroni')}; }} 2>&1 | grep -qF {quoted([_PENDING])}"
+        return self._says(_PENDING)
+
+    def _says(self, words: str) -> str:
+        return f"{{ {self.api.curl('/patroni')}; }} 2>&1 | grep -qF {quoted([words])}"
 
     def diagnose(self) -> str:
         return journal(("patroni",))
@@ -234,11 +253,23 @@ def _need_restart(names: Iterable[str]) -> AbstractSet[str]:
     return _NEED_RESTART & {name.lower() for name in names}
 
 
+@dataclass(frozen=True)
+class Unread(Present):
+    """A replica whose timeline Patroni does not know: nobody can hand over to it, nor fail over.
+
+    Patroni asks for it by a replication connection. On a replica that it found running, PostgreSQL
+    has the pg_hba.conf that is wanted, for TLS only, and no TLS until Patroni is told to reload
+    (patroni/postgresql/__init__.py, `load_current_server_parameters`).
+    """
+
+
 def _observed(output: str) -> Observed:
     if output.strip() == "absent":
         return Absent(elsewhere=True)
     if '"state"' not in output:
         return Unknown(f"Patroni does not answer: {output.strip()[:160]}")
+    if _NO_TIMELINE in output:
+        return Unread(attributes={"settings": "not in force: this replica cannot take over"})
     if _PENDING not in output:
         return Present(attributes={"settings": "in force"})
     try:
@@ -275,9 +306,7 @@ def follow_through(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[
     }
     owed = [item.observed for item in running.values() if isinstance(item.observed, Waiting)]
     lowered = any(_is_lowered(touched[name]) for name in _LEADER_LOWERS_FIRST & touched.keys())
-    # Restarts that are only owed go leader first, in place, though that costs a raised setting's
-    # replicas a pause: an adoption that was killed has a leader that cannot hand over yet.
-    if lowered or (owed and not touched) or any(item.leader_first for item in owed):
+    if lowered or any(item.leader_first for item in owed):
         running = {address: _leader_first(change) for address, change in running.items()}
     if not touched:
         return running

@@ -100,10 +100,10 @@ def test_everything_old_stops_before_anything_new_starts_and_the_leader_is_first
         "converge etcd",
         "converge pg2/unit:patroni.service",
         "pg2 makes the roles that replicas need",
-        "converge ",
-        "whole",
+        "converge pg1/unit:patroni.service",
         "pg1 reads all settings",
         "pg2 reads all settings",
+        "pg2 until all have read them",
         "converge ",
         "whole",
         "pg1 is adopted",
@@ -135,6 +135,15 @@ def test_who_was_killed_on_the_way_goes_on_with_what_is_left(target: Target) -> 
     assert [line for line in seen if "stops Patroni" in line] == [
         "pg1 stops Patroni; PostgreSQL runs on"
     ]
+
+
+def test_a_replica_that_runs_under_us_already_reads_its_settings_before_anything_is_restarted(
+    target: Target,
+) -> None:
+    """It may be so since a run that was killed; it is not started over, which hands over."""
+    seen = [told(r) for r in walk(target, pg1=ours(REPLICA), pg2=f"adopting yes\n{ours(LEADER)}")]
+    assert not [line for line in seen if line.startswith("converge pg")][1:]
+    assert seen.index("pg1 reads all settings") < seen.index("converge ")
 
 
 def test_who_was_killed_when_all_was_ours_already_goes_on(target: Target) -> None:

@@ -65,11 +65,11 @@ OWN = {"shared_buffers": ("16384", "8192")}
     ],
     ids=["raised", "lowered", "both", "no matter to replicas", "not told", "from nothing"],
 )
-def test_beside_a_change_the_leader_restarts_first_where_replicas_must_have_as_much(
-    by_host: Mapping[str, Reasons | None], leader_first: bool
+@pytest.mark.parametrize("other", [True, False], ids=["beside a change", "only owed"])
+def test_the_leader_restarts_first_where_replicas_must_have_as_much(
+    by_host: Mapping[str, Reasons | None], leader_first: bool, other: bool
 ) -> None:
-    assert leader_goes_first(by_host, other=True) is leader_first
-    assert leader_goes_first(by_host, other=False), "only owed: in place"
+    assert leader_goes_first(by_host, other=other) is leader_first
 
 
 def test_a_restart_that_is_owed_is_not_forgotten_when_another_setting_changes() -> None:
@@ -159,3 +159,29 @@ def test_other_settings_are_told_and_left_alone() -> None:
 def test_a_value_that_could_hold_a_secret_is_not_shown() -> None:
     found = altered("primary_conninfo = 'host=x password=geheim'")
     assert found.attributes[0].before == ("primary_conninfo",)
+
+
+# ── a timeline that is not known ────────────────────────────────────────────────────────────────
+def of_a_replica(**more: Any) -> Change:
+    resource = RunningPostgresql(hosts=("pg2",), name="pg2", leaves="leaves")
+    said = json.dumps({"state": "running", "role": "replica", **more})
+    return difference(resource, resource.parse([resource], said)["pg2"], None)
+
+
+def test_a_replica_that_nobody_can_hand_over_to_is_told_to_reload() -> None:
+    """PostgreSQL there runs without TLS, and Patroni may log in with it only."""
+    planned = of_a_replica(timeline=None)
+    assert (planned.action, planned.impact) == (Action.UPDATE, Impact.RELOAD)
+    assert "cannot take over" in planned.attributes[0].before
+    steps = planned.steps()
+    paths = [path for s in steps for path in ("/reload", "/restart") if path in str(s)]
+    assert paths[0] == "/reload"
+    waiting = [step.what for step in steps if isinstance(step, Await)]
+    assert waiting[0] == "its timeline is known"
+    assert of_a_replica(timeline=4).action is Action.NONE
+
+
+def test_what_waits_is_known_only_once_the_settings_were_read() -> None:
+    planned = of_a_replica(timeline=None, pending_restart=True)
+    assert planned.impact is Impact.RELOAD
+    assert "not in force" in planned.attributes[0].before
