@@ -243,6 +243,20 @@ def test_a_killed_apply_leaves_no_lock(seven: Any, until: Any) -> None:
     seven.in_sync()
 
 
+def test_an_apply_that_slept_for_a_minute_goes_on_with_nothing(seven: Any, until: Any) -> None:
+    free = "flock -n /var/lib/pgha-build/lock true"
+    with _slow_apply(seven, until) as asleep:
+        asleep.send_signal(signal.SIGSTOP)
+        until(lambda: all(not seven.try_on(h, free).returncode for h in seven.hosts()), 100)
+        seven.on("lb1", "systemctl stop busy")
+        asleep.send_signal(signal.SIGCONT)
+        stderr = asleep.communicate(timeout=60)[1]
+    assert asleep.returncode == 1, stderr
+    assert "the lock was lost on" in stderr
+    seven.apply()
+    seven.in_sync()
+
+
 def test_ctrl_c_ends_what_runs_and_apply_goes_on_from_there(seven: Any, until: Any) -> None:
     with _slow_apply(seven, until) as stopped:
         stopped.send_signal(signal.SIGINT)

@@ -300,6 +300,13 @@ def test_what_would_lose_data_is_refused(seven: Any) -> None:
     seven.write({"hosts": hosts})
     said = seven.run("plan").stderr
     assert "no database host would be left" in said
+    for role in ("patroni", "etcd"):
+        seven.write(before)
+        old = seven.hosts(role)
+        hosts = {name: host for name, host in before["hosts"].items() if name not in old}
+        other = {**hosts["lb1"], "roles": [*hosts["lb1"]["roles"], role]}
+        seven.write({**before, "hosts": {**hosts, "lb1": other}})
+        assert f"would leave at once: {', '.join(old)}" in seven.run("plan").stderr
 
 
 # ── state ───────────────────────────────────────────────────────────────────────────────────────
