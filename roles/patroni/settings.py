@@ -113,7 +113,7 @@ def _not_to_be_set(parameters: Iterable[str]) -> Iterable[Problem]:
             yield Problem(
                 path=path,
                 message=f"{name} is left as PostgreSQL has it: {_LOSES_DATA[name]}",
-                advice="take it out; to repair data that is damaged, set it in one session",
+                advice="take it out",
             )
         elif name in _RECOVERY:
             yield Problem(
