@@ -47,14 +47,17 @@ class Schedule:
         return next(alike, ready[0])
 
     def late(self, done: Collection[str], waiting: Collection[str]) -> Sequence[Change]:
-        """What can be decided now."""
-        return [
+        """What can be decided now. What takes turns comes alone, before the rest: it may move the
+        lead, and where the rest is carried out depends on who leads.
+        """
+        ready = [
             change
             for address, change in self.work.items()
             if address in waiting
             and address not in self.places
             and self.edges[address] <= set(done)
         ]
+        return [change for change in ready if change.resource.turn()] or ready
 
     def behind(self, address: str) -> set[str]:
         """Everything that waits for `address`."""

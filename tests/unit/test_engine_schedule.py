@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from builder.engine.schedule import Schedule, contracted, group_of, make_schedule
 from builder.resources.base import Absent, Action, Change, Impact, Present, Resource, Unknown
+from builder.resources.database_role import DatabaseRole
 from builder.resources.directory import Directory
 from builder.resources.gate import Gate
 from builder.resources.package import Package
 from builder.resources.unit import Unit
+from roles.patroni.running import RunningPostgresql
 
 
 def change(resource: Resource, action: Action = Action.CREATE, **more: Any) -> Change:
@@ -114,6 +116,21 @@ def test_what_is_decided_late_has_no_place_before_its_needs_are_done() -> None:
     assert names(plan.late(set(), work)) == []
     assert names(plan.late({first.address}, {late.address})) == ["/y"]
     assert names(plan.late({first.address}, set())) == []
+
+
+def test_what_takes_turns_is_decided_before_what_is_placed_by_who_leads() -> None:
+    """A leader that hands over is no leader any more when a role is to be made on it."""
+    restarts = Change(
+        resource=RunningPostgresql(hosts=("a",), name="a"),
+        action=Action.UPDATE,
+        observed=Present(attributes={}),
+    )
+    role = change(DatabaseRole(hosts=("a", "b"), name="app"))
+    plan = schedule([role, restarts])
+    work = set(plan.work)
+    assert plan.late(set(), work) == [restarts]
+    assert plan.late({restarts.address}, work - {restarts.address}) == [role]
+    assert plan.late(set(), {role.address}) == [role], "also where the restart failed"
 
 
 # ── contraction ─────────────────────────────────────────────────────────────────────────────────
