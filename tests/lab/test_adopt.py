@@ -14,7 +14,7 @@ import yaml
 from tests.lab import by_hand
 
 pytestmark = pytest.mark.lab
-KILLED_AFTER = (1, 9, 21)  # scripts on hosts; each run begins where the one before ended
+KILLED_AFTER = (1, 9, 14, 17)  # scripts on hosts; each run begins where the one before ended
 
 
 @pytest.fixture(scope="module")
@@ -89,4 +89,53 @@ def test_it_is_adopted_with_every_row_though_the_controller_dies_again_and_again
     assert "orders" in handmade.on(leader, "cat /var/lib/pgha-build/before/etc/patroni/config.yml")
     again = handmade.run("ops", "adopt", "--yes")
     assert "run by pgha-build already" in again.stderr
+
+
+# Writes that no replica has, then a crash: the walsender is stopped, so that it sends none of them.
+DIVERGE = """\
+ask() {{ setpriv --reuid postgres --init-groups psql -XqAtc "$1"; }}
+cd /
+senders=$(ask "SELECT string_agg(pid::text, ' ') FROM pg_stat_replication")
+postmaster=$(head -n 1 {data}/postmaster.pid)
+kill -STOP $senders
+ask "SET synchronous_commit = local; CREATE TABLE nobody_has AS SELECT generate_series(1, 9999)"
+kill -KILL $postmaster $senders
+"""
+
+
+def test_a_leader_that_has_diverged_comes_back_by_rewinding_not_by_a_new_copy(
+    handmade: Any, until: Callable[..., float]
+) -> None:
+    old = handmade.leader()
+    begin = handmade.on(old, "date +%s")
+    handmade.on(old, DIVERGE.format(data=by_hand.DATA))
+
+    def follows() -> bool:
+        seen = handmade.status()["patroni"]
+        well = seen["members"][old]["state"] == "streaming"
+        return seen["leader"] not in {None, old} and well
+
+    until(follows, 180)
+    log = handmade.on(old, f"journalctl -u patroni --since @{begin} -o cat")
+    assert "pg_rewind exit code=0" in log, log[-3000:]
+    assert "created using basebackup" not in log
+    assert handmade.sql("SELECT to_regclass('nobody_has') IS NULL") == "t"
+    assert handmade.answers("primary", "SELECT n FROM precious") == "42"
+    until(lambda: handmade.run("plan").returncode == 0, 60)
+
+
+def test_a_replica_that_cannot_tell_its_timeline_is_in_the_plan_and_repaired(
+    handmade: Any, until: Callable[..., float]
+) -> None:
+    """As Patroni leaves one that it found running: without TLS, which is all it may log in by."""
+    replica = handmade.replica()
+    conf = f"{by_hand.DATA}/postgresql.conf"
+    handmade.on(replica, f"sed -i \"s/^ssl = .*/ssl = 'off'/\" {conf}")
+    handmade.on(replica, f"kill -HUP $(head -n 1 {by_hand.DATA}/postmaster.pid)")
+    handmade.on(replica, "kill -KILL $(systemctl show -P MainPID patroni)")  # it knew the timeline
+    until(lambda: "cannot take over" in handmade.run("plan").stdout, 60)
+    handmade.apply()
+    handmade.in_sync()
+    assert handmade.run("ops", "switchover", replica, "--yes").returncode == 0
+    assert handmade.leader() == replica
     handmade.run("destroy", "--yes")
