@@ -28,7 +28,7 @@ class Fault:
 
     `hold_seconds` is how long the fault stays before it is healed. `obstacle` says why this is no
     drill here. `two_holders`: the address may have two until healed. `failovers`: so many, neither
-    more nor fewer. `stops_writes`: nobody may lead, so that nothing is written until it is healed.
+    more nor fewer; but none where the leader `may_stay`, for it is back soon. `stops_writes`: nobody may lead, so that nothing is written until it is healed.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Fault:
     obstacle: Callable[[Scene], str] = lambda _: ""
     two_holders: bool = False
     failovers: int = 0
+    may_stay: bool = False
     stops_writes: bool = False
 
 

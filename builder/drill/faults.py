@@ -93,6 +93,7 @@ _ALL = (
     Fault(
         name="postgres-kill",
         failovers=1,
+        may_stay=True,  # without a synchronous replica it is started again first
         doc="The leader's postmaster is killed.",
         reference="R1",
         steps=_signal(_POSTMASTER, "KILL"),
@@ -109,6 +110,7 @@ _ALL = (
     Fault(
         name="postmaster-stop",
         failovers=1,
+        may_stay=True,  # without a synchronous replica it is started again first
         doc="The leader's postmaster hangs (SIGSTOP): open sessions work, new ones do not.",
         reference="R6",
         steps=_signal(_POSTMASTER, "STOP", 'kill -CONT "$pid" 2>/dev/null || true'),
