@@ -19,7 +19,7 @@ from builder.engine.judge import Failure, decided, failed, judged, pieces
 from builder.engine.manifest import Manifest
 from builder.engine.observe import Look, Probe, look, merged_with_host, recorded
 from builder.engine.plan import Plan
-from builder.engine.schedule import Schedule, group_of, make_schedule
+from builder.engine.schedule import Schedule, make_schedule, turn_of
 from builder.engine.script import Piece, Script
 from builder.engine.turns import in_turn
 from builder.errors import LockedError, TransportError
@@ -125,7 +125,7 @@ class Apply:
     def _submit_batch(self, pool: ThreadPoolExecutor, host: str, *, strictly: bool) -> None:
         taken = {group for _, group in self._running.values() if group} | self._closed
         batch = self._batch(host, taken)
-        while (group := _group(batch)) and self._first(group, taken, strictly=strictly) != host:
+        while (group := turn_of(batch)) and self._first(group, taken, strictly=strictly) != host:
             taken.add(group)
             batch = self._batch(host, taken)
         if batch:
@@ -133,12 +133,12 @@ class Apply:
             self._running[pool.submit(self._carry_out, host, batch)] = (host, group)
 
     def _batch(self, host: str, taken: Collection[str]) -> Sequence[Change]:
-        return self._one_turn(self._schedule.batch(host, self._done, self._waiting, taken))
+        return self._schedule.batch(host, self._done, self._waiting, taken)
 
     def _first(self, group: str, taken: Collection[str], *, strictly: bool) -> str:
         """Whose turn it is; if not `strictly`, of those that are ready."""
         order = self._in_turn(group)
-        ready = (host for host in order if _group(self._batch(host, taken)) == group)
+        ready = (host for host in order if turn_of(self._batch(host, taken)) == group)
         return order[0] if strictly else next(ready)
 
     def _in_turn(self, group: str) -> Sequence[str]:
@@ -148,27 +148,11 @@ class Apply:
         them wait for each other.
         """
         if group not in self._turns:
-            waiting = [
-                change
-                for address, change in self._schedule.work.items()
-                if address in self._waiting and group_of(change) == group
-            ]
-            places = self._schedule.places
-            alive = {
-                places[change.address]: change
-                for change in waiting
-                if places.get(change.address, "") in self.connections.keys() - self._dead
-            }
-            self._turns[group] = in_turn(self.connections, alive)
+            alive = self.connections.keys() - self._dead
+            members = self._schedule.members(group, self._waiting)
+            placed = {host: change for host, change in members.items() if host in alive}
+            self._turns[group] = in_turn(self.connections, placed)
         return self._turns[group]
-
-    @staticmethod
-    def _one_turn(batch: Sequence[Change]) -> Sequence[Change]:
-        """At most one rolling group per script, so that a turn is given back soon."""
-        groups = [group_of(change) for change in batch]
-        first = _group(batch)
-        end = next((i for i, g in enumerate(groups) if g and g != first), len(batch))
-        return batch[:end]
 
     def _busy(self) -> set[str]:
         return {host for host, _ in self._running.values()}
@@ -374,8 +358,3 @@ class Apply:
         if outcome.failed is not None:
             failure = Failure(address=f"{host}/manifest", said=outcome.said)
             self._result.failed.append(failure)
-
-
-def _group(batch: Sequence[Change]) -> str | None:
-    """The rolling group whose turn a batch needs."""
-    return next((group for change in batch if (group := group_of(change))), None)

@@ -29,7 +29,10 @@ class Schedule:
     def batch(
         self, host: str, done: Collection[str], waiting: Collection[str], taken: Collection[str]
     ) -> Sequence[Change]:
-        """What `host` can do now of `waiting`, in order; `taken` are rolling groups at work."""
+        """What `host` can do now of `waiting`, in order; `taken` are rolling groups at work.
+
+        At most one rolling group is in it, so that a turn is given back soon.
+        """
         mine = [a for a in self.work if a in waiting and self.places.get(a) == host]
         mine = [a for a in mine if group_of(self.work[a]) not in taken]
         batch: list[Change] = []
@@ -38,7 +41,15 @@ class Schedule:
             address = self._next(ready, batch)
             batch.append(self.work[address])
             finished.add(address)
-        return batch
+        return _one_turn(batch)
+
+    def members(self, group: str, waiting: Collection[str]) -> Mapping[str, Change]:
+        """By host, what still waits of a rolling group."""
+        return {
+            self.places[address]: change
+            for address, change in self.work.items()
+            if address in waiting and address in self.places and group_of(change) == group
+        }
 
     def _next(self, ready: Sequence[str], batch: Sequence[Change]) -> str:
         """Of the same kind as the last, so that packages come together in one transaction."""
@@ -97,6 +108,17 @@ def _nearest(edges: Graph, address: str, work: Collection[str]) -> set[str]:
         else:
             waiting.extend(edges[need])
     return found
+
+
+def turn_of(batch: Sequence[Change]) -> str | None:
+    """The rolling group whose turn a batch needs."""
+    return next((group for change in batch if (group := group_of(change))), None)
+
+
+def _one_turn(batch: Sequence[Change]) -> Sequence[Change]:
+    first, groups = turn_of(batch), [group_of(change) for change in batch]
+    end = next((i for i, group in enumerate(groups) if group not in {None, first}), len(batch))
+    return batch[:end]
 
 
 def group_of(change: Change) -> str | None:
