@@ -61,7 +61,7 @@ def obstacle(fault: Fault, who: Scene, provider: object) -> str:
 
 
 def drill(ground: Ground, fault: Fault) -> Result:
-    """Raises PghaError where the cluster is not healthy before, or cannot be healed."""
+    """Raises PghaError where the cluster is not healthy before, or the fault cannot be injected."""
     who = ground.healthy_scene()
     at = datetime.now(UTC).isoformat(timespec="seconds")
     with table(ground, who):
