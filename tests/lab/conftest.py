@@ -39,6 +39,14 @@ SpecMaker = Callable[..., ClusterSpec]
 LabMaker = Callable[[ClusterSpec], LabProvider]
 
 
+# They take longest, so two halves of a run that begin with them end at about the same time.
+LONGEST = ("test_cluster_operations", "test_drill", "test_cluster_shapes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else 9)
+
+
 def silent(host: str, what: str) -> None:
     """Progress that nobody reads."""
 
