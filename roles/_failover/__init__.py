@@ -62,6 +62,11 @@ class Timings:
         return self.ttl + self.loop_wait + _PROMOTION_SECONDS + self.balancer_notices
 
     @property
+    def host_deaf(self) -> float:
+        """etcd hears a leader that hears nobody, and renews its lease until that gives up."""
+        return self.host_lost + self.loop_wait + self.retry_timeout
+
+    @property
     def postgresql_crashed(self) -> float:
         """Until it is seen; where it may start again, until one more loop sees that it did not
         (Patroni docs/dynamic_configuration.rst, `primary_start_timeout`).
@@ -172,9 +177,10 @@ def timings(spec: ClusterSpec) -> Timings:
 
 
 def promises(spec: ClusterSpec) -> Iterable[Promise]:
-    """The bounds that these timings give, the worst first."""
+    """The bounds that these timings give."""
     times = timings(spec)
     yield Promise(fault="database host lost", seconds=times.host_lost)
+    yield Promise(fault="database host deaf", seconds=times.host_deaf)
     yield Promise(fault="PostgreSQL crashed", seconds=times.postgresql_crashed)
     yield Promise(fault="PostgreSQL hung", seconds=times.postgresql_hung)
     yield Promise(fault="switchover", seconds=times.switchover)
