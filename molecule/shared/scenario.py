@@ -12,6 +12,8 @@ from subprocess import PIPE
 from typing import Any
 
 HOME = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+# A virtual machine boots for real, and one that is emulated takes seconds for each connection.
+PATIENCE = 5 if os.environ.get("PGHA_MACHINES") == "vagrant" else 1
 
 
 def pgha(*words: str, check: bool = True, seconds: float = 300) -> subprocess.CompletedProcess[str]:
@@ -39,18 +41,19 @@ def status() -> dict[str, Any]:
     return found
 
 
-def psql(side: str, statement: str, *, timeout: int = 20) -> subprocess.CompletedProcess[str]:
+def psql(side: str, statement: str) -> subprocess.CompletedProcess[str]:
     """Ask through the virtual IP: `primary` or `replica`."""
-    uri = status()["connection"][side] + "&connect_timeout=5"
+    uri = status()["connection"][side] + f"&connect_timeout={5 * PATIENCE}"
     line = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", uri, "-c", statement]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=timeout)
+    limit = 20 * PATIENCE
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=limit)
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float) -> float:
-    """Wait for a condition; how long it took."""
-    start = time.monotonic()
+    """Wait for a condition, up to `seconds` on lab hosts; how long it took."""
+    start, limit = time.monotonic(), seconds * PATIENCE
     while not condition():
-        assert time.monotonic() - start < seconds, f"waited {seconds} s in vain: {what}"
+        assert time.monotonic() - start < limit, f"waited {limit} s in vain: {what}"
         time.sleep(0.2)
     return time.monotonic() - start
 
