@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -41,9 +42,15 @@ def status() -> dict[str, Any]:
     return found
 
 
+@cache
+def _uris() -> dict[str, str]:
+    found: dict[str, str] = status()["connection"]
+    return found
+
+
 def psql(side: str, statement: str) -> subprocess.CompletedProcess[str]:
     """Ask through the virtual IP: `primary` or `replica`."""
-    uri = status()["connection"][side] + f"&connect_timeout={5 * PATIENCE}"
+    uri = _uris()[side] + f"&connect_timeout={5 * PATIENCE}"
     line = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", uri, "-c", statement]
     limit = 20 * PATIENCE
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=limit)
