@@ -114,8 +114,9 @@ def _ground(workspace: Workspace) -> Ground:
     def differences() -> Sequence[str]:
         with workspace.connected() as connections:
             plan = workspace.plan(connections, workspace.look(connections))
-        wrong = [change.address for change in plan.pending]
-        return wrong or ([] if plan.exit_code == 0 else ["the plan is incomplete"])
+        wrong = [change.address for change in plan.differences]
+        away = [f"{host} cannot be reached" for host in plan.unreachable]
+        return wrong or away or [f"{address} cannot be looked at" for address in plan.blocked]
 
     return Ground(
         spec=workspace.spec,
