@@ -130,11 +130,12 @@ def test_destroy_leaves_no_machine(home: Home) -> None:
 @pytest.mark.parametrize("scenario", ["etcd", "system", "patroni", "haproxy", "keepalived"])
 def test_a_molecule_scenario_runs_in_virtual_machines(home: Home, scenario: str) -> None:
     """After the others: so many machines at once are too much for an emulator."""
-    settings = {"box": "pgha", "memory_mib": 512}
+    settings = {"box": "pgha", "memory_mib": 768}
     home.run(
         "env",
         f"--chdir={ROOT}",
         "PGHA_MACHINES=vagrant",
+        "PGHA_PRESET=slow",
         f"PGHA_MACHINES_SETTINGS={json.dumps(settings)}",
         "molecule",
         "test",
