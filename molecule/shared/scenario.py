@@ -26,6 +26,7 @@ def pgha(*words: str, check: bool = True, seconds: float = 300) -> subprocess.Co
             stdout, stderr = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.terminate()
+            process.communicate()  # it tells of its healing until it has ended
             raise
     done = subprocess.CompletedProcess(line, process.returncode, stdout, stderr)
     assert done.returncode == 0 or not check, done.stdout + done.stderr

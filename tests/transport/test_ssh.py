@@ -22,6 +22,7 @@ from builder.errors import (
 )
 from builder.transport import hold
 from builder.transport.base import Endpoint
+from builder.transport.login import open_socket
 from builder.transport.ssh import SshConnections, connect
 
 SSHD = Path("/usr/sbin/sshd")
@@ -370,3 +371,16 @@ def pump(source: socket.socket, target: socket.socket, limit: int | None) -> Non
         target.shutdown(socket.SHUT_RDWR)
     except OSError:
         return
+
+
+def test_a_jump_host_that_refuses_a_channel_is_a_host_that_cannot_be_reached() -> None:
+    """As while the target reboots: whoever waits for it tries again."""
+    from paramiko import ChannelException
+
+    class Jump:
+        def open_channel(self, *_: object, **__: object) -> None:
+            raise ChannelException(2, "Connect failed")
+
+    target = Endpoint(host="pg1", address="192.0.2.1")
+    with pytest.raises(TransportError, match="cannot be reached"):
+        open_socket(target, Jump(), 1)  # type: ignore[arg-type]
