@@ -12,7 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-from builder.resources.base import Absent, Change, Observed, Present, Resource, Unknown, quoted
+from builder.resources.base import (
+    Absent,
+    AttributeChange,
+    Change,
+    Observed,
+    Present,
+    Resource,
+    Unknown,
+    quoted,
+)
 from builder.resources.steps import Shell, Step
 from builder.security.secret import Secret
 
@@ -57,15 +66,16 @@ class RestApi:
         words = ("curl", "-sS", "--max-time", "10", "--cacert", self.ca)
         return f'{self._own_url()}; {quoted((*words, *options))} "$url"{quoted([path])}'
 
-    def everybody_has_read(self) -> str:
-        """Shell: every member has gone through a whole loop since now.
+    def everybody_has_read(self) -> Shell:
+        """Every member has gone through a whole loop since now.
 
         A loop begins with reading etcd (`dcs_last_seen`, in the member's own seconds) and ends with
         PostgreSQL's settings in force or marked as waiting for a restart. So the time has to move
         on twice: the first says that a loop began after now, the second that it has ended.
         """
         ask = quoted(("curl", "-s", "--max-time", "5", "--cacert", self.ca))
-        return _EVERYBODY.format(ask=ask, urls=quoted(self.urls.values()))
+        script = _EVERYBODY.format(ask=ask, urls=quoted(self.urls.values()))
+        return Shell(script=script, timeout_seconds=180)
 
     def _own_url(self) -> str:
         """Shell that sets `url`, by the name under which the engine knows the host it runs on."""
@@ -151,13 +161,20 @@ class PatroniConfig(Resource):
         for item in change.attributes:
             _nest(patch, item.name, item.after)
         sent = self.api.send("PATCH", "/config", patch, 15)
-        if not any(item.name.startswith(_PARAMETERS_PREFIX) for item in change.attributes):
-            return (sent,)
-        return sent, Shell(script=self.api.everybody_has_read(), timeout_seconds=180)
+        return (sent, self.api.everybody_has_read()) if changed_parameters(change) else (sent,)
 
     @classmethod
     def revive(cls, hosts: tuple[str, ...], name: str, recalled: Mapping[str, str]) -> Self:
         return cls(hosts=hosts, name=name)
+
+
+def changed_parameters(change: Change) -> Mapping[str, AttributeChange]:
+    """What changes of PostgreSQL's parameters, by their own names."""
+    return {
+        item.name.removeprefix(_PARAMETERS_PREFIX): item
+        for item in change.attributes
+        if item.name.startswith(_PARAMETERS_PREFIX)
+    }
 
 
 def flatten(config: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

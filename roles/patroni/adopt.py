@@ -148,7 +148,8 @@ def adopt(target: Target) -> Course:
         yield Converge(why=f"what follows: {', '.join(starting)}", only=units)
     for host in hosts:
         yield On(host=host, label="reads all settings", steps=_reads(target))
-    yield On(host=leader, label="until all have read them", steps=_all_have_read(target))
+    all_have_read = api(target.spec, target.secrets).everybody_has_read()
+    yield On(host=leader, label="until all have read them", steps=(all_have_read,))
     yield Converge(why="everything else")
     yield Whole(timeout_seconds=600)
     for host in hosts:
@@ -315,11 +316,6 @@ def _reads(target: Target) -> Sequence[Step]:
         Await(what="Patroni answers", condition=answers_now, timeout_seconds=60),
         Shell(script="systemctl reload patroni.service"),
     )
-
-
-def _all_have_read(target: Target) -> Sequence[Step]:
-    everybody = api(target.spec, target.secrets).everybody_has_read()
-    return (Shell(script=everybody, timeout_seconds=180),)
 
 
 def _made(name: str, options: str) -> str:

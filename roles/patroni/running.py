@@ -31,13 +31,12 @@ from builder.resources.base import (
     quoted,
 )
 from builder.resources.gate import journal
-from builder.resources.patroni_config import PatroniConfig, RestApi
+from builder.resources.patroni_config import PatroniConfig, RestApi, changed_parameters
 from builder.resources.sql import Server
 from builder.resources.steps import Await, Shell, Step
 from builder.spec.model import ClusterSpec
 from roles.patroni.restart import restarted
 
-_PARAMETERS = "postgresql.parameters."
 _PENDING = '"pending_restart": true'
 _ALTERED = "alter_system"
 _ALTERED_MARK = f"@{_ALTERED}"
@@ -167,14 +166,17 @@ class RunningPostgresql(Resource):
         reset = [f"ALTER SYSTEM RESET {name};" for name in names]
         return (
             self.server.change("\n".join((*reset, "SELECT pg_reload_conf();"))),
-            self.api.send("POST", "/reload", {}, 30),
-            Shell(script=self.api.everybody_has_read(), timeout_seconds=180),
+            *self._reload(),
         )
+
+    def _reload(self) -> Sequence[Step]:
+        return (self.api.send("POST", "/reload", {}, 30), self.api.everybody_has_read())
 
     def _restart(self, leaves: str) -> Sequence[Step]:
         whole = Await(what="all members are back", condition=self.complete, timeout_seconds=300)
         # Who has just handed over was restarted by that.
         restart = restarted(self.api, only_if=self._waits())
+        read = self.api.everybody_has_read().script
         return (
             whole,
             Await(what="it leads no more", condition=leaves, timeout_seconds=60),
@@ -186,7 +188,7 @@ class RunningPostgresql(Resource):
             # reload, it goes by its configuration in etcd again.
             Shell(script=_SETTLED.format(waits=self._waits())),
             self.api.send("POST", "/reload", {}, 30, only_if=self._waits()),
-            Shell(script=f"if {{ {self._waits()}; }}; then\n{self.api.everybody_has_read()}\nfi"),
+            Shell(script=f"if {{ {self._waits()}; }}; then\n{read}\nfi"),
             restart,
             whole,
         )
@@ -198,8 +200,7 @@ class RunningPostgresql(Resource):
         why = "Patroni cannot log in to its PostgreSQL for replication: journalctl -u patroni"
         known = f"! {self._says(_NO_TIMELINE)} || {{ echo {quoted([why])}; exit 1; }}"
         return (
-            self.api.send("POST", "/reload", {}, 30),
-            Shell(script=self.api.everybody_has_read(), timeout_seconds=180),
+            *self._reload(),
             Await(what="its timeline is known", condition=known, timeout_seconds=60),
         )
 
@@ -291,11 +292,10 @@ def follow_through(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[
     So may settings that wait already: an earlier run owes them, or somebody changed them by hand.
     """
     touched = {
-        item.name.removeprefix(_PARAMETERS): item
+        name: item
         for change in changes.values()
         if isinstance(change.resource, PatroniConfig) and change.action is Action.UPDATE
-        for item in change.attributes
-        if item.name.startswith(_PARAMETERS)
+        for name, item in changed_parameters(change).items()
     }
     running = {
         address: change
