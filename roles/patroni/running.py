@@ -4,16 +4,12 @@ Patroni knows which (`pending_restart`). Replicas go first, and the leader hands
 turn. Where one of the settings is lowered that a replica must not have less of than its leader, it
 is the other way round: the leader restarts in place, then the replicas. A replica whose Patroni has
 not told its PostgreSQL the settings is made to, which needs no restart by itself.
-
-What ALTER SYSTEM has set on a host counts more than Patroni's configuration, and Patroni does not
-see it: what we manage is reset, everything else is told and left alone.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
@@ -35,14 +31,11 @@ from builder.resources.patroni_config import PatroniConfig, RestApi, changed_par
 from builder.resources.sql import Server
 from builder.resources.steps import Await, Shell, Step
 from builder.spec.model import ClusterSpec
+from roles.patroni import alter_system
+from roles.patroni.alter_system import altered
 from roles.patroni.restart import restarted
 
 _PENDING = '"pending_restart": true'
-_ALTERED = "alter_system"
-_ALTERED_MARK = f"@{_ALTERED}"
-# A line of postgresql.auto.conf, which PostgreSQL alone writes.
-_ALTERED_LINE = re.compile(r"^([A-Za-z_][\w.]*) = '(.*)'$", re.MULTILINE)
-_PLAIN = re.compile(r"[\w.+-]{0,24}")  # a number, a switch, a size: never a password beside a name
 _NO_TIMELINE = '"timeline": null'
 # PostgreSQL's parameters of context `postmaster` that people change (pg_settings).
 _NEED_RESTART = frozenset(
@@ -109,7 +102,7 @@ class RunningPostgresql(Resource):
     alone: bool = False
 
     def attributes(self) -> Mapping[str, object]:
-        return {"settings": "in force", _ALTERED: ()}
+        return {"settings": "in force", alter_system.ATTRIBUTE: ()}
 
     def turn(self) -> str:
         return self.last
@@ -119,7 +112,7 @@ class RunningPostgresql(Resource):
             return Impact.NONE  # it is born with its settings
         if isinstance(change.observed, Unread):
             return Impact.RELOAD
-        only_reset = change.changes(_ALTERED) and not _restarts(change)
+        only_reset = change.changes(alter_system.ATTRIBUTE) and not _restarts(change)
         return Impact.RELOAD if only_reset else self.restart_impact
 
     @property
@@ -131,45 +124,29 @@ class RunningPostgresql(Resource):
         api = wanted[0].api
         return (
             f"if [ ! -e {quoted([api.data + '/PG_VERSION'])} ]; then echo absent; "
-            f"else {{ {api.curl('/patroni')}; }} 2>&1; printf '\\n{_ALTERED_MARK}\\n'; "
-            f"cat {quoted([api.data + '/postgresql.auto.conf'])} 2>/dev/null; fi"
+            f"else {{ {api.curl('/patroni')}; }} 2>&1; {alter_system.probe(api.data)}; fi"
         )
 
     @classmethod
     def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
-        said, _, altered = output.partition(f"\n{_ALTERED_MARK}\n")
-        return {item.name: item._with_altered(_observed(said), altered) for item in wanted}
-
-    def _with_altered(self, observed: Observed, lines: str) -> Observed:
-        if not isinstance(observed, Present):
-            return observed
-        found = dict(_ALTERED_LINE.findall(lines))
-        ours = {name: value for name, value in found.items() if name.lower() in self.managed}
-        others = sorted(found.keys() - ours.keys())
-        return replace(
-            observed,
-            attributes={**observed.attributes, _ALTERED: tuple(_told(ours))},
-            note=f"set by ALTER SYSTEM, left alone: {', '.join(others)}" if others else "",
-        )
+        said, lines = alter_system.split(output)
+        observed = _observed(said)
+        return {
+            item.name: alter_system.with_altered(observed, lines, item.managed) for item in wanted
+        }
 
     def steps(self, change: Change) -> Sequence[Step]:
-        reads, names = self._reading(change), _altered(change)
+        reads, names = self._reading(change), altered(change)
         if not names:
             return (*reads, *self._restart(self.leaves))
+        reset = (alter_system.reset(self.server, names), *self._reload())
         if not _restarts(change):
-            return (*reads, *self._reset(names))
+            return (*reads, *reset)
         leaves = f"{{ {self._waits()}; }} || exit 0\n{self.leaves}"  # what waited may be reset
-        return (*reads, *self._reset(names), *self._restart(leaves))
-
-    def _reset(self, names: Sequence[str]) -> Sequence[Step]:
-        """Patroni looks for what waits for a restart only when it is told to reload."""
-        reset = [f"ALTER SYSTEM RESET {name};" for name in names]
-        return (
-            self.server.change("\n".join((*reset, "SELECT pg_reload_conf();"))),
-            *self._reload(),
-        )
+        return (*reads, *reset, *self._restart(leaves))
 
     def _reload(self) -> Sequence[Step]:
+        """Patroni looks for what waits for a restart only when it is told to reload."""
         return (self.api.send("POST", "/reload", {}, 30), self.api.everybody_has_read())
 
     def _restart(self, leaves: str) -> Sequence[Step]:
@@ -233,21 +210,9 @@ class Waiting(Present):
         return any(_is_less(*self.settings[name]) for name in shared)
 
 
-def _told(altered: Mapping[str, str]) -> Iterator[str]:
-    """A value that is more than a word could hold a secret."""
-    for name, value in sorted(altered.items()):
-        yield f"{name} = {value}" if _PLAIN.fullmatch(value) else name
-
-
-def _altered(change: Change) -> Sequence[str]:
-    """What ALTER SYSTEM has set of what we manage."""
-    seen = change.observed.attributes if isinstance(change.observed, Present) else {}
-    return [str(item).partition(" ")[0] for item in seen.get(_ALTERED, ())]
-
-
 def _restarts(change: Change) -> bool:
     """Whether PostgreSQL may have to restart for it."""
-    return isinstance(change.observed, Waiting) or bool(_need_restart(_altered(change)))
+    return isinstance(change.observed, Waiting) or bool(_need_restart(altered(change)))
 
 
 def _need_restart(names: Iterable[str]) -> AbstractSet[str]:
@@ -336,7 +301,7 @@ def _looked_at_later(change: Change, known: AbstractSet[str]) -> Change:
     if not isinstance(resource, RunningPostgresql):
         return change
     owed = change.observed.settings if isinstance(change.observed, Waiting) else {}
-    names = sorted({*known, *owed, *_need_restart(_altered(change))})
+    names = sorted({*known, *owed, *_need_restart(altered(change))})
     for_what = ", ".join(names) or "settings that wait for it"
     restarts = bool(known) or _restarts(change)
     return replace(
