@@ -10,7 +10,7 @@ from roles.patroni.contents import contents, further_database, further_role
 from roles.patroni.desired import resources
 from roles.patroni.guard import guard
 from roles.patroni.operations import OPERATIONS
-from roles.patroni.running import follow_through
+from roles.patroni.rolling_restart import follow_through
 from roles.patroni.settings import CLIENTS, NAME, PATRONI, POSTGRESQL, openings
 from roles.patroni.status import STATUS, needed
 

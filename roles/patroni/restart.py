@@ -1,12 +1,37 @@
-"""Restarting PostgreSQL through the Patroni on its host. Pure."""
+"""Restarting PostgreSQL through the Patroni on its host, and what asks for it. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from builder.resources.patroni_config import RestApi
 from builder.resources.steps import Shell
 
+# PostgreSQL's parameters of context `postmaster` that people change (pg_settings).
+_NEED_RESTART = frozenset(
+    {
+        "max_connections",
+        "max_wal_senders",
+        "max_worker_processes",
+        "max_replication_slots",
+        "max_prepared_transactions",
+        "max_locks_per_transaction",
+        "max_files_per_process",
+        "track_commit_timestamp",
+        "shared_buffers",
+        "shared_preload_libraries",
+        "huge_pages",
+        "wal_level",
+        "wal_buffers",
+        "wal_log_hints",
+        "archive_mode",
+        "hot_standby",
+        "autovacuum_max_workers",
+        "superuser_reserved_connections",
+    }
+)
 # A replica first replays what it had received. Without a time of ours Patroni takes
 # `primary_start_timeout` or, where that is 0, `pg_ctl_timeout` (60 s), and answers 503.
 _START_SECONDS = 300
@@ -26,6 +51,11 @@ case "$status $said" in
 *) echo "Patroni could not be told to restart PostgreSQL: $said"; exit 1 ;;
 esac
 """
+
+
+def need_restart(names: Iterable[str]) -> AbstractSet[str]:
+    """Those parameters that come into force only at a restart."""
+    return _NEED_RESTART & {name.lower() for name in names}
 
 
 def restarted(api: RestApi, only_if: str = ":") -> Shell:

@@ -1,23 +1,19 @@
 """The running PostgreSQL of a host: restarted where it says that a setting waits for that. Pure.
 
-Patroni knows which (`pending_restart`). Replicas go first, and the leader hands over before its
-turn. Where one of the settings is lowered that a replica must not have less of than its leader, it
-is the other way round: the leader restarts in place, then the replicas. A replica whose Patroni has
-not told its PostgreSQL the settings is made to, which needs no restart by itself.
+Patroni knows which (`pending_restart`); in which order members restart is for `rolling_restart` to
+say. A replica whose Patroni has not told its PostgreSQL the settings is made to, which needs no
+restart by itself.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from builder.resources.base import (
     Absent,
-    Action,
-    AttributeChange,
     Change,
     Impact,
     Observed,
@@ -27,51 +23,15 @@ from builder.resources.base import (
     quoted,
 )
 from builder.resources.gate import journal
-from builder.resources.patroni_config import PatroniConfig, RestApi, changed_parameters
+from builder.resources.patroni_config import RestApi
 from builder.resources.sql import Server
 from builder.resources.steps import Await, Shell, Step
-from builder.spec.model import ClusterSpec
 from roles.patroni import alter_system
 from roles.patroni.alter_system import altered
-from roles.patroni.restart import restarted
+from roles.patroni.restart import need_restart, restarted
 
 _PENDING = '"pending_restart": true'
 _NO_TIMELINE = '"timeline": null'
-# PostgreSQL's parameters of context `postmaster` that people change (pg_settings).
-_NEED_RESTART = frozenset(
-    {
-        "max_connections",
-        "max_wal_senders",
-        "max_worker_processes",
-        "max_replication_slots",
-        "max_prepared_transactions",
-        "max_locks_per_transaction",
-        "max_files_per_process",
-        "track_commit_timestamp",
-        "shared_buffers",
-        "shared_preload_libraries",
-        "huge_pages",
-        "wal_level",
-        "wal_buffers",
-        "wal_log_hints",
-        "archive_mode",
-        "hot_standby",
-        "autovacuum_max_workers",
-        "superuser_reserved_connections",
-    }
-)
-# A replica cannot run with less of these than its leader (PostgreSQL docs, hot standby).
-_LEADER_LOWERS_FIRST = frozenset(
-    {
-        "max_connections",
-        "max_wal_senders",
-        "max_worker_processes",
-        "max_prepared_transactions",
-        "max_locks_per_transaction",
-    }
-)
-
-
 # Ends when it has been in force for a second; or after ten, whatever is then.
 _SETTLED = """\
 calm=0
@@ -107,12 +67,16 @@ class RunningPostgresql(Resource):
     def turn(self) -> str:
         return self.last
 
+    def leader_first(self) -> Self:
+        """It restarts in place, before the replicas."""
+        return replace(self, leaves=":", last=f"echo $((1 - $({self.last})))")
+
     def impact(self, change: Change) -> Impact:
         if not isinstance(change.observed, Present):
             return Impact.NONE  # it is born with its settings
         if isinstance(change.observed, Unread):
             return Impact.RELOAD
-        only_reset = change.changes(alter_system.ATTRIBUTE) and not _restarts(change)
+        only_reset = change.changes(alter_system.ATTRIBUTE) and not may_restart(change)
         return Impact.RELOAD if only_reset else self.restart_impact
 
     @property
@@ -140,7 +104,7 @@ class RunningPostgresql(Resource):
         if not names:
             return (*reads, *self._restart(self.leaves))
         reset = (alter_system.reset(self.server, names), *self._reload())
-        if not _restarts(change):
+        if not may_restart(change):
             return (*reads, *reset)
         leaves = f"{{ {self._waits()}; }} || exit 0\n{self.leaves}"  # what waited may be reset
         return (*reads, *reset, *self._restart(leaves))
@@ -201,23 +165,6 @@ class Waiting(Present):
 
     settings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
-    @property
-    def leader_first(self) -> bool:
-        """Also where nothing is known: at worst a replica then pauses until Patroni restarts it."""
-        if not self.settings:
-            return True
-        shared = _LEADER_LOWERS_FIRST & self.settings.keys()
-        return any(_is_less(*self.settings[name]) for name in shared)
-
-
-def _restarts(change: Change) -> bool:
-    """Whether PostgreSQL may have to restart for it."""
-    return isinstance(change.observed, Waiting) or bool(_need_restart(altered(change)))
-
-
-def _need_restart(names: Iterable[str]) -> AbstractSet[str]:
-    return _NEED_RESTART & {name.lower() for name in names}
-
 
 @dataclass(frozen=True)
 class Unread(Present):
@@ -227,6 +174,11 @@ class Unread(Present):
     has the pg_hba.conf that is wanted, for TLS only, and no TLS until Patroni is told to reload
     (patroni/postgresql/__init__.py, `load_current_server_parameters`).
     """
+
+
+def may_restart(change: Change) -> bool:
+    """Whether PostgreSQL may have to restart for it."""
+    return isinstance(change.observed, Waiting) or bool(need_restart(altered(change)))
 
 
 def _observed(output: str) -> Observed:
@@ -249,64 +201,3 @@ def _observed(output: str) -> Observed:
     )
     waits = f"wait for a restart: {told}" if told else "wait for a restart"
     return Waiting(attributes={"settings": waits}, settings=settings)
-
-
-def follow_through(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[str, Change]:
-    """A changed setting may ask for restarts: say so in the plan, and look when it is in force.
-
-    So may settings that wait already: an earlier run owes them, or somebody changed them by hand.
-    """
-    touched = {
-        name: item
-        for change in changes.values()
-        if isinstance(change.resource, PatroniConfig) and change.action is Action.UPDATE
-        for name, item in changed_parameters(change).items()
-    }
-    running = {
-        address: change
-        for address, change in changes.items()
-        if isinstance(change.resource, RunningPostgresql)
-        and isinstance(change.observed, Present)
-        and change.action is not Action.DELETE
-    }
-    owed = [item.observed for item in running.values() if isinstance(item.observed, Waiting)]
-    lowered = any(_is_lowered(touched[name]) for name in _LEADER_LOWERS_FIRST & touched.keys())
-    if lowered or any(item.leader_first for item in owed):
-        running = {address: _leader_first(change) for address, change in running.items()}
-    if not touched:
-        return running
-    known = _NEED_RESTART & touched.keys()
-    return {address: _looked_at_later(change, known) for address, change in running.items()}
-
-
-def _leader_first(change: Change) -> Change:
-    resource = change.resource
-    if not isinstance(resource, RunningPostgresql):
-        return change
-    last = f"echo $((1 - $({resource.last})))"
-    return replace(change, resource=replace(resource, leaves=":", last=last))
-
-
-def _is_lowered(item: AttributeChange) -> bool:
-    return item.after is None or _is_less(str(item.before), str(item.after))
-
-
-def _is_less(before: str, after: str) -> bool:
-    return before.isdigit() and after.isdigit() and int(after) < int(before)
-
-
-def _looked_at_later(change: Change, known: AbstractSet[str]) -> Change:
-    """`known`: changed settings that need a restart, beside those that wait already."""
-    resource = change.resource
-    if not isinstance(resource, RunningPostgresql):
-        return change
-    owed = change.observed.settings if isinstance(change.observed, Waiting) else {}
-    names = sorted({*known, *owed, *_need_restart(altered(change))})
-    for_what = ", ".join(names) or "settings that wait for it"
-    restarts = bool(known) or _restarts(change)
-    return replace(
-        change,
-        action=Action.DECIDE,
-        reason=f"restarts for {for_what}" if restarts else "restarts only if it has to",
-        impact=resource.restart_impact if restarts else Impact.RELOAD,
-    )

@@ -13,7 +13,8 @@ from builder.engine.diff import difference
 from builder.resources.base import Action, AttributeChange, Change, Impact, Present, Unknown
 from builder.resources.patroni_config import PatroniConfig
 from builder.resources.steps import Await, Shell, Step
-from roles.patroni.running import RunningPostgresql, follow_through
+from roles.patroni.rolling_restart import follow_through
+from roles.patroni.running import RunningPostgresql
 
 Reasons = Mapping[str, tuple[str, str]]
 
