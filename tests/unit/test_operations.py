@@ -34,7 +34,7 @@ from builder.security.rotation import Phase
 from builder.security.store import SecretStore, open_store
 from builder.spec.read import read_spec
 from roles.etcd import operations as etcd
-from roles.patroni import operations
+from roles.patroni import operations, switchover
 from roles.patroni.ask import gives_lead_away
 
 SPEC = """
@@ -128,17 +128,17 @@ def hosts(requests: list[Request]) -> list[str]:
 
 # ── switchover ──────────────────────────────────────────────────────────────────────────────────
 def test_a_switchover_goes_to_the_synchronous_standby_unless_told_otherwise(target: Target) -> None:
-    seen = walk(operations.switchover(target), status())
+    seen = walk(switchover.switchover(target), status())
     assert hosts(seen) == ["pg1", "pg2"]
     assert isinstance(seen[-1], Whole)
 
 
 def test_a_switchover_to_who_leads_already_is_done(target: Target) -> None:
-    assert walk(operations.switchover(asked(target, "pg1")), status())[1:] == [Whole()]
+    assert walk(switchover.switchover(asked(target, "pg1")), status())[1:] == [Whole()]
 
 
 def test_nothing_is_done_before_a_person_has_agreed(target: Target) -> None:
-    for begin in (operations.switchover, operations.restart, operations.rotate_passwords):
+    for begin in (switchover.switchover, operations.restart, operations.rotate_passwords):
         kinds = [type(request) for request in walk(begin(target), status())]
         assert set(kinds[: kinds.index(Confirm)]) == {Ask}
 
@@ -157,14 +157,14 @@ def test_a_candidate_that_would_lose_something_is_refused_with_the_reason(
     target: Target, word: str, world: Any, because: str
 ) -> None:
     with pytest.raises(OperationError, match=because):
-        walk(operations.switchover(asked(target, word)), world)
+        walk(switchover.switchover(asked(target, word)), world)
 
 
 def test_without_a_leader_there_is_no_switchover(target: Target) -> None:
     world = status()
     world["patroni"]["leader"] = None
     with pytest.raises(OperationError, match="no leader"):
-        walk(operations.switchover(target), world)
+        walk(switchover.switchover(target), world)
 
 
 # ── restart ─────────────────────────────────────────────────────────────────────────────────────
@@ -195,10 +195,10 @@ def test_the_leaders_data_is_never_thrown_away(target: Target) -> None:
 
 def test_a_failover_is_only_for_a_cluster_without_a_leader(target: Target) -> None:
     with pytest.raises(OperationError, match="pg1 leads"):
-        walk(operations.failover(asked(target, "pg2")), status())
+        walk(switchover.failover(asked(target, "pg2")), status())
     world = status()
     world["patroni"]["leader"] = None
-    assert hosts(walk(operations.failover(asked(target, "pg2")), world)) == ["pg2"]
+    assert hosts(walk(switchover.failover(asked(target, "pg2")), world)) == ["pg2"]
 
 
 # ── pause ───────────────────────────────────────────────────────────────────────────────────────
@@ -367,7 +367,7 @@ def test_etcd_is_left_alone_while_a_member_does_not_answer(target: Target) -> No
 
 # ── interrupted ─────────────────────────────────────────────────────────────────────────────────
 BEGIN: Mapping[str, tuple[Any, tuple[str, ...]]] = {
-    "switchover": (operations.switchover, ()),
+    "switchover": (switchover.switchover, ()),
     "restart": (operations.restart, ()),
     "reinit": (operations.reinit, ("pg2",)),
     "rotate-passwords": (operations.rotate_passwords, ()),

@@ -1,0 +1,62 @@
+"""What an operation asks of the cluster before it interrupts a member. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from builder.operations.course import Ask, OperationError
+from builder.resources.steps import Await
+from builder.spec.model import ClusterSpec
+from roles.patroni.ask import complete
+from roles.patroni.settings import members
+
+Patroni = Mapping[str, Any]  # what `status` says of it
+
+
+def look() -> Generator[Ask, Any, Patroni]:
+    status = yield Ask()
+    found: Patroni = status["patroni"]
+    return found
+
+
+def leader_of(seen: Patroni) -> str:
+    if not seen["leader"]:
+        raise OperationError(
+            "PostgreSQL has no leader",
+            do="Wait for Patroni to elect one; where nobody can: pgha-build ops failover HOST",
+        )
+    return str(seen["leader"])
+
+
+def streams(member: Patroni) -> bool:
+    return member["answers"] and member["state"] in {"streaming", "running"}
+
+
+def refuse_stranger(spec: ClusterSpec, name: str) -> None:
+    known = [host.name for host in members(spec)]
+    if name not in known:
+        raise OperationError(
+            f"{name or 'no host'} is not a database host", do=f"One of: {', '.join(known)}."
+        )
+
+
+def refuse_silent(seen: Patroni, name: str, *, do: str) -> None:
+    if not seen["members"][name]["answers"]:
+        raise OperationError(f"Patroni on {name} does not answer", do=do)
+
+
+def refuse_broken(seen: Patroni) -> None:
+    broken = [name for name, member in seen["members"].items() if not streams(member)]
+    if broken or not seen["leader"]:
+        raise OperationError(
+            f"not all members are well: {', '.join(broken) or 'there is no leader'}",
+            why="With one more down, a failure would be an outage.",
+            do="Bring them back first: pgha-build status, pgha-build apply",
+        )
+    if seen["paused"]:
+        raise OperationError("Patroni is paused", do="pgha-build ops resume")
+
+
+def all_back(spec: ClusterSpec) -> Await:
+    return Await(what="all members are back", condition=complete(spec), timeout_seconds=300)
