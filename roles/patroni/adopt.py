@@ -11,8 +11,7 @@ Interrupted anywhere, the same command goes on: what it finds says how far it ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from builder import debian
 from builder.operations.course import (
@@ -21,14 +20,13 @@ from builder.operations.course import (
     Course,
     Hear,
     On,
-    OperationError,
     Preview,
     Target,
     Tell,
     Whole,
 )
 from builder.resources.base import quoted
-from builder.resources.sql import literal
+from builder.resources.sql import identifier, literal
 from builder.resources.steps import Await, Shell, Step
 from roles.etcd.settings import CONFIG as ETCD_CONFIG
 from roles.etcd.settings import members as etcd_members
@@ -42,71 +40,10 @@ from roles.patroni.settings import (
     members,
     server,
 )
+from roles.patroni.survey import KEPT, UNDER_WAY, Found, find_leader, summary, survey
 
-KEPT = "/var/lib/pgha-build/before"
-_UNDER_WAY = f"{KEPT}/adopting"
 _LOOK_SECONDS = 30
-_MARK = "Managed by pgha-build"
 _STOP_SECONDS = 120
-
-# One line per fact. The old configuration is the last word of the unit's command line.
-_SURVEY = """\
-data={data}
-config=$(systemctl show -P ExecStart patroni.service 2>/dev/null \
-| sed -n 's/.*argv\\[\\]=\\([^;]*[^; ]\\) *;.*/\\1/p' | awk '{{ print $NF }}')
-[ -f "$config" ] || config=
-echo "config $config"
-[ ! -e {under_way} ] || echo "adopting yes"
-systemctl -q is-active patroni.service && echo "patroni runs"
-[ -z "$config" ] || ! grep -q '{mark}' "$config" || echo "ours yes"
-[ -z "$config" ] || echo "scope $(sed -n 's/^scope: *["'\\'']*\\([^"'\\'' ]*\\).*/\\1/p' "$config")"
-if [ -e "$data/PG_VERSION" ]; then
-  echo "version $(cat "$data/PG_VERSION")"
-  [ -e "$data/postgresql.conf" ] && echo "settings there"
-  [ -e "$data/standby.signal" ] && echo "standby yes"
-  echo "system $(LC_ALL=C {binaries}/pg_controldata -D "$data" 2>/dev/null \
-| sed -n 's/^Database system identifier: *//p' | head -n 1)"
-  pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null)
-  [ -n "$pid" ] && [ -d "/proc/$pid" ] && echo "postgresql runs"
-fi
-exit 0
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What was found on a database host."""
-
-    config: str = ""
-    scope: str = ""
-    version: str = ""
-    system: str = ""
-    ours: bool = False
-    adopting: bool = False
-    patroni_runs: bool = False
-    postgresql_runs: bool = False
-    standby: bool = False
-    settings: bool = False
-
-    @classmethod
-    def read(cls, output: str) -> Found:
-        said = dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
-        return cls(
-            config=said.get("config", ""),
-            scope=said.get("scope", ""),
-            version=said.get("version", ""),
-            system=said.get("system", ""),
-            ours=said.get("ours") == "yes",
-            adopting=said.get("adopting") == "yes",
-            patroni_runs=said.get("patroni") == "runs",
-            postgresql_runs=said.get("postgresql") == "runs",
-            standby=said.get("standby") == "yes",
-            settings=said.get("settings") == "there",
-        )
-
-    @property
-    def leads(self) -> bool:
-        return self.postgresql_runs and not self.standby
 
 
 def adopt(target: Target) -> Course:
@@ -117,10 +54,9 @@ def adopt(target: Target) -> Course:
         scripts=dict.fromkeys(hosts, survey(data_directory(target.spec))),
         timeout_seconds=_LOOK_SECONDS,
     )
-    found = {host: Found.read(said) for host, said in heard.items()}
-    leader = _leader(target, found)
-    old = [host for host in hosts if found[host].patroni_runs and not found[host].ours]
-    yield Tell(lines=list(_summary(target, found, leader)))
+    found = {host: Found.read(heard[host]) for host in hosts}
+    leader = find_leader(target.spec, found)
+    yield Tell(lines=list(summary(target.spec, found, leader)))
     yield Preview()
     yield Confirm(
         question=f"Take over the cluster on {', '.join(hosts)}? {leader} stays the leader and no "
@@ -129,108 +65,28 @@ def adopt(target: Target) -> Course:
     )
     packages = [f"{h}/package:{p}" for h, names in target.packages.items() for p in names]
     yield Converge(why="packages that are missing, while all still runs", only=packages)
+    yield from _stop_the_old(target, found, leader)
+    yield from _start_the_new(target, found, leader)
+    yield Converge(why="everything else")
+    yield Whole(timeout_seconds=600)
+    for host in hosts:
+        yield On(host=host, label="is adopted", steps=(Shell(script=f"rm -f {UNDER_WAY}"),))
+
+
+# ── the old ─────────────────────────────────────────────────────────────────────────────────────
+def _stop_the_old(target: Target, found: Mapping[str, Found], leader: str) -> Course:
+    old = [host for host, item in found.items() if item.patroni_runs and not item.ours]
     if old:
         yield On(host=old[0], label="pauses Patroni, everywhere", steps=(_pause(found[old[0]]),))
     for host in sorted(old, key=lambda name: name == leader):
         stop = _stop_patroni(found[host], data_directory(target.spec))
         yield On(host=host, label="stops Patroni; PostgreSQL runs on", steps=(stop,))
-    for host in (name for name in hosts if found[name].postgresql_runs):
+    for host in (name for name, item in found.items() if item.postgresql_runs):
         yield On(host=host, label="lets Patroni in", steps=_let_in(target))
     for member in etcd_members(target.spec):
         yield On(host=member.name, label="stops the etcd made by hand", steps=(_stop_etcd(),))
-    yield Converge(why="etcd, anew and over TLS", only=("etcd",))
-    if not _is_run_by_us(found[leader]):
-        leads = f"{leader}/unit:patroni.service"
-        yield Converge(why=f"{leader}, which leads", only=(leads,))
-    yield On(host=leader, label="makes the roles that replicas need", steps=_roles(target, leader))
-    if starting := [host for host in hosts if host != leader and not _is_run_by_us(found[host])]:
-        units = [f"{host}/unit:patroni.service" for host in starting]
-        yield Converge(why=f"what follows: {', '.join(starting)}", only=units)
-    for host in hosts:
-        yield On(host=host, label="reads all settings", steps=_reads(target))
-    all_have_read = api(target.spec, target.secrets).everybody_has_read()
-    yield On(host=leader, label="until all have read them", steps=(all_have_read,))
-    yield Converge(why="everything else")
-    yield Whole(timeout_seconds=600)
-    for host in hosts:
-        yield On(host=host, label="is adopted", steps=(Shell(script=f"rm -f {_UNDER_WAY}"),))
 
 
-def _is_run_by_us(item: Found) -> bool:
-    return item.ours and item.patroni_runs
-
-
-def survey(data: str) -> str:
-    """Shell that tells what runs on a database host, and whose it is."""
-    return _SURVEY.format(
-        data=quoted([data]),
-        mark=_MARK,
-        under_way=_UNDER_WAY,
-        binaries=debian.postgresql_binaries("*"),
-    )
-
-
-def _leader(target: Target, found: Mapping[str, Found]) -> str:
-    """Who holds the rows that count. Raises OperationError where that is not certain."""
-    if all(_is_run_by_us(item) and not item.adopting for item in found.values()):
-        raise OperationError(
-            "this cluster is run by pgha-build already", do="pgha-build plan shows what differs."
-        )
-    where = data_directory(target.spec)
-    leaders = [host for host, item in found.items() if item.leads]
-    if not leaders:
-        there = ", ".join(host for host, item in found.items() if item.version) or "no host"
-        raise OperationError(
-            f"nobody runs PostgreSQL as the leader on {where} ({there} has data there)",
-            why="The one that leads must start first, so it has to be known.",
-            do="Set postgresql.data_directory to where the data is, and have the old cluster run.",
-        )
-    if len(leaders) > 1:
-        raise OperationError(
-            f"{' and '.join(leaders)} both take writes",
-            why="One of them holds rows that the other has not.",
-            do="Decide which counts, and stop PostgreSQL and Patroni on the other.",
-        )
-    leader = leaders[0]
-    for host, item in found.items():
-        if reason := _misfit(target, item, found[leader]):
-            raise OperationError(f"{host}: {reason[0]}", do=reason[1])
-    return leader
-
-
-def _misfit(target: Target, item: Found, leader: Found) -> tuple[str, str] | None:
-    """Why a host's PostgreSQL cannot be taken over, and what helps."""
-    version = str(target.spec.sections["postgresql"]["version"])
-    if not item.version:
-        return None  # a replica that is copied anew
-    if item.version != version:
-        return f"its data is of PostgreSQL {item.version}", "Set postgresql.version to that."
-    if item.system != leader.system:
-        return (
-            f"its data is of another cluster (system {item.system or 'unknown'})",
-            "Move that data directory away; the host becomes a new replica.",
-        )
-    if not item.settings:
-        return (
-            "its postgresql.conf is not in the data directory",
-            "Debian's pg_createcluster keeps it in /etc/postgresql: copy its files there.",
-        )
-    return None
-
-
-def _summary(target: Target, found: Mapping[str, Found], leader: str) -> Iterator[str]:
-    yield f"Found, with its data in {data_directory(target.spec)}:"
-    for host, item in found.items():
-        if not item.version:
-            yield f"  {host}: no data; it will be copied from {leader}"
-            continue
-        role = "leads" if host == leader else "replica" if item.postgresql_runs else "stopped"
-        by = "of pgha-build" if item.ours else f"scope {item.scope}" if item.scope else "none"
-        runs = "" if item.patroni_runs else ", not running"
-        yield f"  {host}: PostgreSQL {item.version}, {role}; Patroni: {by}{runs}"
-
-
-# ── the old ─────────────────────────────────────────────────────────────────────────────────────
 def _pause(found: Found) -> Step:
     ctl = f"patronictl -c {quoted([found.config])}"
     paused = f"{ctl} show-config 2>/dev/null | grep -q '^pause: true'"
@@ -252,7 +108,7 @@ def _stop_patroni(found: Found, data: str) -> Step:
     cached = f"{data}/patroni.dynamic.json"
     script = (
         _keep(found.config, cached)
-        + f"touch {_UNDER_WAY}\n"
+        + f"touch {UNDER_WAY}\n"
         + "systemctl stop patroni.service && systemctl disable -q patroni.service 2>/dev/null\n"
         + f"! systemctl -q is-active patroni.service && rm -f {quoted([cached])}"
     )
@@ -289,6 +145,24 @@ def _stop_etcd() -> Step:
 
 
 # ── the new ─────────────────────────────────────────────────────────────────────────────────────
+def _start_the_new(target: Target, found: Mapping[str, Found], leader: str) -> Course:
+    yield Converge(why="etcd, anew and over TLS", only=("etcd",))
+    if not found[leader].run_by_us:
+        yield Converge(why=f"{leader}, which leads", only=_patroni_on([leader]))
+    yield On(host=leader, label="makes the roles that replicas need", steps=_roles(target, leader))
+    others = [host for host, item in found.items() if host != leader and not item.run_by_us]
+    if others:
+        yield Converge(why=f"what follows: {', '.join(others)}", only=_patroni_on(others))
+    for host in found:
+        yield On(host=host, label="reads all settings", steps=_reads(target))
+    all_have_read = api(target.spec, target.secrets).everybody_has_read()
+    yield On(host=leader, label="until all have read them", steps=(all_have_read,))
+
+
+def _patroni_on(hosts: Sequence[str]) -> Sequence[str]:
+    return [f"{host}/unit:patroni.service" for host in hosts]
+
+
 def _roles(target: Target, leader: str) -> Sequence[Step]:
     """The plan makes roles once all replicas stream, and these are what they stream and rewind by:
     a leader that fails before the plan comes to them comes back all the same."""
@@ -321,5 +195,5 @@ def _reads(target: Target) -> Sequence[Step]:
 def _made(name: str, options: str) -> str:
     return (
         f"DO $$BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(name)}) "
-        f'THEN CREATE ROLE "{name}" WITH {options}; END IF; END$$;'
+        f"THEN CREATE ROLE {identifier(name)} WITH {options}; END IF; END$$;"
     )

@@ -21,7 +21,8 @@ from builder.operations.course import (
 )
 from builder.security.store import open_store
 from builder.spec.read import read_spec
-from roles.patroni.adopt import adopt, survey
+from roles.patroni.adopt import adopt
+from roles.patroni.survey import survey
 
 DATA = "/var/lib/postgresql/17/main"
 SPEC = f"""
