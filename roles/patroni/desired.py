@@ -39,6 +39,7 @@ from roles.patroni.watches import HOME, watches
 
 UNIT = "patroni.service"
 ENVIRONMENT = "/opt/pgha-build/patroni"
+_NO_CLUSTER = "/etc/postgresql-common/createcluster.d/pgha-build.conf"
 _RESTART_NOTHING = ("/package:curl", "/package:ca-certificates", "/file:/usr/local/bin/patronictl")
 SECRETS = {
     "superuser": SUPERUSER,
@@ -49,53 +50,43 @@ SECRETS = {
 
 
 def resources(ctx: Context) -> Iterable[Resource]:
-    here = (ctx.host.name,)
-    no_cluster = File(
-        hosts=here,
-        name="/etc/postgresql-common/createcluster.d/pgha-build.conf",
-        content=b"# Managed by pgha-build: Patroni makes the cluster, not the package.\n"
-        b"create_main_cluster = false\n",
-    )
-    parents = [
-        Directory(hosts=here, name=f"/etc/postgresql-common{below}")
-        for below in ("", "/createcluster.d")
-    ]
-    packages = _packages(ctx, no_cluster)
+    packages = _packages(ctx)
     program, installed = _program(ctx, packages)
-    needs = (*(package.address for package in packages), *(item.address for item in installed))
-    yield from (*parents, no_cluster, *packages, *installed)
+    needs = tuple(item.address for item in (*packages, *installed))
     directories = list(_directories(ctx, needs))
-    yield from directories
     tls = list(_tls(ctx, needs))
     dog = list(watchdog(ctx, needs))
     check = _check(ctx, needs)
     config = _config(ctx, (*needs, check.address, *(item.address for item in dog)), check)
-    unit = ctx.file(
-        f"/etc/systemd/system/{UNIT}",
-        "patroni/patroni.service",
-        options={"needs": needs},
-        program=program,
-        config=f"{CONFIG}/config.yml",
-        user=USER,
-        stop_seconds=timings(ctx.spec).primary_stop_timeout + 30,
-    )
-    ctl = File(
-        hosts=here,
-        name="/etc/profile.d/pgha-build.sh",
-        needs=needs,
-        content=b"# Managed by pgha-build: patronictl finds the cluster without further words.\n"
-        + f"export PATRONICTL_CONFIG_FILE={CONFIG}/config.yml\n".encode(),
-    )
-    yield from (*tls, *dog, check, config, unit, ctl, *watches(ctx, needs))
-    yield Unit(
-        hosts=here,
-        name=UNIT,
+    unit = _unit_file(ctx, needs, program)
+    yield from (*_no_cluster(ctx), *packages, *installed, *directories)
+    yield from (*tls, *dog, check, config, unit, _profile(ctx, needs), *watches(ctx, needs))
+    yield _unit(
+        ctx,
         needs=(gate(ctx.spec), *needs, *(item.address for item in (*directories, *dog))),
         restart_on=(unit.address, *(a for a in needs if not a.endswith(_RESTART_NOTHING))),
         reload_on=(config.address, *(item.address for item in tls)),
-        restart_impact=Impact.SWITCHOVER if len(members(ctx.spec)) > 1 else Impact.OUTAGE,
-        before_restart=gives_lead_away(ctx.spec, ctx.host),
-        before_stop=gives_lead_away(ctx.spec, ctx.host),
+    )
+
+
+def _unit(
+    ctx: Context,
+    *,
+    needs: tuple[str, ...],
+    restart_on: tuple[str, ...],
+    reload_on: tuple[str, ...],
+) -> Unit:
+    alone = len(members(ctx.spec)) == 1
+    leaves = gives_lead_away(ctx.spec, ctx.host)
+    return Unit(
+        hosts=(ctx.host.name,),
+        name=UNIT,
+        needs=needs,
+        restart_on=restart_on,
+        reload_on=reload_on,
+        restart_impact=Impact.OUTAGE if alone else Impact.SWITCHOVER,
+        before_restart=leaves,
+        before_stop=leaves,
         after_restart=complete(ctx.spec),
         after_reload=lets_in_whom_it_should(ctx.spec),
         last=turn(ctx.spec, ctx.host),
@@ -104,12 +95,46 @@ def resources(ctx: Context) -> Iterable[Resource]:
     )
 
 
-def _packages(ctx: Context, no_cluster: File) -> list[Package]:
+def _unit_file(ctx: Context, needs: tuple[str, ...], program: str) -> File:
+    return ctx.file(
+        f"/etc/systemd/system/{UNIT}",
+        "patroni/patroni.service",
+        options={"needs": needs},
+        program=program,
+        config=f"{CONFIG}/config.yml",
+        user=USER,
+        stop_seconds=timings(ctx.spec).primary_stop_timeout + 30,
+    )
+
+
+def _profile(ctx: Context, needs: tuple[str, ...]) -> File:
+    return File(
+        hosts=(ctx.host.name,),
+        name="/etc/profile.d/pgha-build.sh",
+        needs=needs,
+        content=b"# Managed by pgha-build: patronictl finds the cluster without further words.\n"
+        + f"export PATRONICTL_CONFIG_FILE={CONFIG}/config.yml\n".encode(),
+    )
+
+
+def _no_cluster(ctx: Context) -> Iterable[Resource]:
+    here = (ctx.host.name,)
+    yield Directory(hosts=here, name="/etc/postgresql-common")
+    yield Directory(hosts=here, name="/etc/postgresql-common/createcluster.d")
+    yield File(
+        hosts=here,
+        name=_NO_CLUSTER,
+        content=b"# Managed by pgha-build: Patroni makes the cluster, not the package.\n"
+        b"create_main_cluster = false\n",
+    )
+
+
+def _packages(ctx: Context) -> list[Package]:
     """What comes as packages; Patroni itself may come from elsewhere."""
     server = debian.postgresql(ctx.section("postgresql")["version"])
     own = ctx.section(NAME)["pypi_version"]
     patroni = debian.VIRTUAL_ENVIRONMENTS if own else debian.PATRONI
-    return ctx.packages(server, *patroni, "curl", needs=[no_cluster.address])
+    return ctx.packages(server, *patroni, "curl", needs=[ctx.address("file", _NO_CLUSTER)])
 
 
 def _program(ctx: Context, packages: Iterable[Package]) -> tuple[str, list[Resource]]:
