@@ -16,6 +16,7 @@ from roles.haproxy.desired import holds_address
 from roles.keepalived.settings import NAME, peers
 
 UNIT = "keepalived.service"
+DROP_INS = f"/etc/systemd/system/{UNIT}.d"
 SCRIPT_USER = "keepalived_script"
 INTERFACE_SCRIPT = "/usr/local/lib/pgha-build/keepalived-interface"
 CHECK_SCRIPT = "/usr/local/lib/pgha-build/haproxy-answers"
@@ -29,40 +30,14 @@ def resources(ctx: Context) -> Iterable[Resource]:
     packages = ctx.packages("keepalived", "curl")
     user = User(hosts=here, name=SCRIPT_USER)
     needs = (*(package.address for package in packages), user.address)
-    scripts = Directory(hosts=here, name="/usr/local/lib/pgha-build")
-    interface = ctx.file(
-        INTERFACE_SCRIPT,
-        "keepalived/keepalived-interface",
-        options={"mode": "0755"},
-        section=ctx.section(NAME),
-    )
-    check = ctx.file(
-        CHECK_SCRIPT,
-        "keepalived/haproxy-answers",
-        options={"mode": "0755", "check": ("sh", "-n", "{}")},
-        status_port=ctx.section("haproxy")["status_port"],
-        timings=timings(ctx.spec),
-    )
+    interface, check = _interface_script(ctx), _check_script(ctx)
     config = _config(ctx, (*needs, interface.address, check.address))
-    directory = f"/etc/systemd/system/{UNIT}.d"
-    drop_in = ctx.file(
-        f"{directory}/pgha-build.conf",
-        "keepalived/drop-in.conf",
-        options={"needs": (*needs, check.address)},
-        script=INTERFACE_SCRIPT,
-        check=CHECK_SCRIPT,
-        watchdog_seconds=timings(ctx.spec).keepalived_silent,
-    )
-    yield from (
-        *packages,
-        user,
-        scripts,
-        interface,
-        check,
-        config,
-        Directory(hosts=here, name=directory),
-        drop_in,
-    )
+    drop_in = _drop_in(ctx, (*needs, check.address))
+    yield from (*packages, user)
+    yield Directory(hosts=here, name="/usr/local/lib/pgha-build")
+    yield from (interface, check, config)
+    yield Directory(hosts=here, name=DROP_INS)
+    yield drop_in
     yield Unit(
         hosts=here,
         name=UNIT,
@@ -71,6 +46,36 @@ def resources(ctx: Context) -> Iterable[Resource]:
         reload_on=(config.address,),
         group="balancer",
         last=holds_address(ctx.spec),
+    )
+
+
+def _interface_script(ctx: Context) -> Resource:
+    return ctx.file(
+        INTERFACE_SCRIPT,
+        "keepalived/keepalived-interface",
+        options={"mode": "0755"},
+        section=ctx.section(NAME),
+    )
+
+
+def _check_script(ctx: Context) -> Resource:
+    return ctx.file(
+        CHECK_SCRIPT,
+        "keepalived/haproxy-answers",
+        options={"mode": "0755", "check": ("sh", "-n", "{}")},
+        status_port=ctx.section("haproxy")["status_port"],
+        timings=timings(ctx.spec),
+    )
+
+
+def _drop_in(ctx: Context, needs: tuple[str, ...]) -> Resource:
+    return ctx.file(
+        f"{DROP_INS}/pgha-build.conf",
+        "keepalived/drop-in.conf",
+        options={"needs": needs},
+        script=INTERFACE_SCRIPT,
+        check=CHECK_SCRIPT,
+        watchdog_seconds=timings(ctx.spec).keepalived_silent,
     )
 
 
