@@ -29,8 +29,8 @@ class Fault:
 
     `hold_seconds` is how long the fault stays before it is healed. `obstacle` says why this is no
     drill here. `two_holders`: the address may have two until healed. `failovers`: so many, neither
-    more nor fewer; or fewer where the leader `may_stay`, for it is started again. `stops_writes`:
-    nobody may lead, so that nothing is written until it is healed.
+    more nor fewer. `may_stay`: or none in an asynchronous cluster, where a leader is started again.
+    `stops_writes`: nobody may lead, so that nothing is written until it is healed.
     """
 
     name: str

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from builder.drill import steps
+from builder.drill.balancer_faults import BALANCER_FAULTS
 from builder.drill.disk_faults import DISK_FAULTS
 from builder.drill.etcd_faults import ETCD_FAULTS
 from builder.drill.fault import (
-    BALANCER_HUNG,
-    BALANCER_LOST,
     CRASHED,
     HOST_DEAF,
     HOST_LOST,
@@ -22,7 +21,6 @@ from builder.drill.fault import (
     REPLICA_LOST,
     SWITCHOVER,
     Fault,
-    needs_balancers,
     needs_own_etcd,
     needs_replica,
 )
@@ -94,7 +92,7 @@ _ALL = (
     Fault(
         name="postgres-kill",
         failovers=1,
-        may_stay=True,  # without a synchronous replica it is started again first
+        may_stay=True,
         doc="The leader's postmaster is killed.",
         reference="R1",
         steps=_signal(_POSTMASTER, "KILL"),
@@ -111,7 +109,7 @@ _ALL = (
     Fault(
         name="postmaster-stop",
         failovers=1,
-        may_stay=True,  # without a synchronous replica it is started again first
+        may_stay=True,
         doc="The leader's postmaster hangs (SIGSTOP): open sessions work, new ones do not.",
         reference="R6",
         steps=_signal(_POSTMASTER, "STOP", 'kill -CONT "$pid" 2>/dev/null || true'),
@@ -244,74 +242,7 @@ _ALL = (
         obstacle=needs_own_etcd,
     ),
     *ETCD_FAULTS,
-    # ── balancers ───────────────────────────────────────────────────────────────────────────────
-    Fault(
-        name="balancer-power-off",
-        doc="The balancer that holds the address loses its power.",
-        reference="R12",
-        steps=lambda s: [PowerOff(host=s.holder)],
-        writes=BALANCER_LOST,
-        reads=BALANCER_LOST,
-        obstacle=needs_balancers,
-    ),
-    Fault(
-        name="balancer-isolated",
-        doc="The balancer that holds the address is cut off from everything, and keeps it.",
-        reference="R12",
-        steps=lambda s: [steps.cut_from_all(s.holder, s.virtual_ip)],
-        writes=BALANCER_LOST,
-        reads=BALANCER_LOST,
-        obstacle=needs_balancers,
-        two_holders=True,
-    ),
-    Fault(
-        name="haproxy-kill",
-        doc="HAProxy is killed on the holder of the address.",
-        reference="R13",
-        steps=lambda s: [steps.kill_unit(s.holder, "haproxy.service")],
-        writes=BALANCER_HUNG,
-        reads=BALANCER_HUNG,
-        obstacle=needs_balancers,
-    ),
-    Fault(
-        name="haproxy-stop",
-        doc="HAProxy hangs on the holder of the address (SIGSTOP).",
-        reference="R13",
-        steps=lambda s: [steps.stop_unit(s.holder, "haproxy.service")],
-        writes=BALANCER_HUNG,
-        reads=BALANCER_HUNG,
-        hold_seconds=20,
-        obstacle=needs_balancers,
-    ),
-    Fault(
-        name="keepalived-kill",
-        doc="Keepalived is killed on the holder of the address.",
-        reference="R13",
-        steps=lambda s: [steps.kill_unit(s.holder, "keepalived.service")],
-        writes=BALANCER_LOST,
-        reads=BALANCER_LOST,
-        obstacle=needs_balancers,
-    ),
-    Fault(
-        name="keepalived-stop",
-        doc="Keepalived hangs on the holder (SIGSTOP), and leaves the address where it is.",
-        reference="R13",
-        steps=lambda s: [steps.stop_unit(s.holder, "keepalived.service")],
-        writes=BALANCER_LOST,
-        reads=BALANCER_LOST,
-        hold_seconds=30,
-        obstacle=needs_balancers,
-    ),
-    Fault(
-        name="vrrp-cut",
-        doc="The balancers do not hear each other, so both hold the address until it is healed.",
-        reference="R15",
-        steps=lambda s: [steps.cut_vrrp(s.holder)],
-        writes=BALANCER_LOST,
-        reads=BALANCER_LOST,
-        obstacle=needs_balancers,
-        two_holders=True,
-    ),
+    *BALANCER_FAULTS,
 )
 
 FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _ALL}

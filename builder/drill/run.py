@@ -71,6 +71,7 @@ def drill(ground: Ground, fault: Fault) -> Result:
         fault=fault,
         promises=ground.promises(),
         has_address=bool(who.holder),
+        synchronous=ground.spec.sections["failover"]["synchronous"],
         ailments=wrong,
         differences=differences,
         slowness=history.slowness,

@@ -189,11 +189,10 @@ class Cluster:
         return next(host for host in self.hosts("patroni") if host != self.leader())
 
     def sql(self, statement: str) -> str:
-        """As the superuser, on the leader."""
+        """As the superuser, in the database postgres, on the leader."""
         port = self.spec().get("postgresql", {}).get("port", 5432)
-        return self.on(
-            self.leader(), f"cd / && setpriv --reuid postgres psql -XqAt -p {port}", statement
-        )
+        psql = f"psql -XqAt -v ON_ERROR_STOP=1 -p {port}"
+        return self.on(self.leader(), f"cd / && setpriv --reuid postgres {psql}", statement)
 
     # ── its clients ─────────────────────────────────────────────────────────────────────────────
     def psql(self, uri: str, statement: str) -> subprocess.CompletedProcess[str]:
@@ -233,7 +232,7 @@ class Cluster:
         stored = clients.read_back(self.status()["connection"]["primary"])
         attempts = tuple(seen.attempts)
         seen.history = History(begin=begin, end=end, attempts=attempts, stored=stored)
-        self.sql(f"DROP SCHEMA {clients.SCHEMA} CASCADE")
+        self.answers("primary", f"DROP SCHEMA {clients.SCHEMA} CASCADE")
 
 
 @dataclass

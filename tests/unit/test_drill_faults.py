@@ -283,7 +283,9 @@ def history(pause: float, moves: int = 1) -> History:
     )
 
 
-CASE = Case(fault=FAULTS["switchover"], promises={"switchover": 5.0}, has_address=False)
+CASE = Case(
+    fault=FAULTS["switchover"], promises={"switchover": 5.0}, has_address=False, synchronous=True
+)
 
 
 def failed(case: Case, pause: float, moves: int = 1) -> set[str]:
@@ -297,6 +299,20 @@ def test_within_its_bound_a_fault_is_survived() -> None:
 @pytest.mark.parametrize("moves", [0, 2])
 def test_a_leader_that_did_not_move_or_moved_twice_was_not_switched_over(moves: int) -> None:
     assert failed(CASE, 4.0, moves) == {"failovers"}
+
+
+@pytest.mark.parametrize("name", ["postgres-kill", "postmaster-stop"])
+def test_a_crashed_leader_may_stay_only_without_a_synchronous_replica(name: str) -> None:
+    fault = replace(FAULTS[name], writes=None)
+    for synchronous, moves, wrong in (
+        (True, 0, {"failovers"}),
+        (True, 1, set()),
+        (False, 0, set()),
+        (False, 1, set()),
+        (False, 2, {"failovers"}),
+    ):
+        case = replace(CASE, fault=fault, synchronous=synchronous)
+        assert failed(case, 1.0, moves) == wrong
 
 
 def test_where_nobody_may_lead_nothing_is_written_once_the_lease_is_over() -> None:
@@ -319,7 +335,7 @@ def test_over_its_bound_it_is_not() -> None:
 
 
 def test_on_slow_machines_only_bounds_that_are_no_promise_grow() -> None:
-    case = Case(fault=FAULTS["switchover"], promises={"s": 5.0}, has_address=True, slowness=3)
+    case = replace(CASE, promises={"s": 5.0}, slowness=3)
     assert (case.seconds("s"), case.seconds(1.0), case.seconds(None)) == (5.0, 3.0, None)
 
 

@@ -57,7 +57,9 @@ def history(lost: int = 0) -> History:
 
 
 def result(name: str = "switchover", lost: int = 0) -> Result:
-    case = Case(fault=FAULTS[name], promises={"switchover": 5.0}, has_address=True)
+    case = Case(
+        fault=FAULTS[name], promises={"switchover": 5.0}, has_address=True, synchronous=True
+    )
     found, checks = judged(case, history(lost))
     return Result(
         fault=case.fault,
@@ -107,7 +109,9 @@ def test_a_page_of_drills_that_were_not_all_done_says_so() -> None:
 
 
 def test_what_was_not_read_back_is_nowhere_said_to_be_there() -> None:
-    case = Case(fault=FAULTS["switchover"], promises={"switchover": 5.0}, has_address=True)
+    case = Case(
+        fault=FAULTS["switchover"], promises={"switchover": 5.0}, has_address=True, synchronous=True
+    )
     unread = replace(history(), stored=None)
     found, checks = judged(case, unread)
     one = replace(result(), history=unread, figures=found, checks=checks)

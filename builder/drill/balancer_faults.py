@@ -1,0 +1,77 @@
+"""The faults of the balancers, as data; see `builder.drill.faults`. Pure."""
+
+from __future__ import annotations
+
+from builder.drill import steps
+from builder.drill.fault import BALANCER_HUNG, BALANCER_LOST, Fault, needs_balancers
+from builder.drill.steps import PowerOff
+
+BALANCER_FAULTS = (
+    Fault(
+        name="balancer-power-off",
+        doc="The balancer that holds the address loses its power.",
+        reference="R12",
+        steps=lambda s: [PowerOff(host=s.holder)],
+        writes=BALANCER_LOST,
+        reads=BALANCER_LOST,
+        obstacle=needs_balancers,
+    ),
+    Fault(
+        name="balancer-isolated",
+        doc="The balancer that holds the address is cut off from everything, and keeps it.",
+        reference="R12",
+        steps=lambda s: [steps.cut_from_all(s.holder, s.virtual_ip)],
+        writes=BALANCER_LOST,
+        reads=BALANCER_LOST,
+        obstacle=needs_balancers,
+        two_holders=True,
+    ),
+    Fault(
+        name="haproxy-kill",
+        doc="HAProxy is killed on the holder of the address.",
+        reference="R13",
+        steps=lambda s: [steps.kill_unit(s.holder, "haproxy.service")],
+        writes=BALANCER_HUNG,
+        reads=BALANCER_HUNG,
+        obstacle=needs_balancers,
+    ),
+    Fault(
+        name="haproxy-stop",
+        doc="HAProxy hangs on the holder of the address (SIGSTOP).",
+        reference="R13",
+        steps=lambda s: [steps.stop_unit(s.holder, "haproxy.service")],
+        writes=BALANCER_HUNG,
+        reads=BALANCER_HUNG,
+        hold_seconds=20,
+        obstacle=needs_balancers,
+    ),
+    Fault(
+        name="keepalived-kill",
+        doc="Keepalived is killed on the holder of the address.",
+        reference="R13",
+        steps=lambda s: [steps.kill_unit(s.holder, "keepalived.service")],
+        writes=BALANCER_LOST,
+        reads=BALANCER_LOST,
+        obstacle=needs_balancers,
+    ),
+    Fault(
+        name="keepalived-stop",
+        doc="Keepalived hangs on the holder (SIGSTOP), and leaves the address where it is.",
+        reference="R13",
+        steps=lambda s: [steps.stop_unit(s.holder, "keepalived.service")],
+        writes=BALANCER_LOST,
+        reads=BALANCER_LOST,
+        hold_seconds=30,
+        obstacle=needs_balancers,
+    ),
+    Fault(
+        name="vrrp-cut",
+        doc="The balancers do not hear each other, so both hold the address until it is healed.",
+        reference="R15",
+        steps=lambda s: [steps.cut_vrrp(s.holder)],
+        writes=BALANCER_LOST,
+        reads=BALANCER_LOST,
+        obstacle=needs_balancers,
+        two_holders=True,
+    ),
+)
