@@ -144,3 +144,14 @@ def wait_for(process: subprocess.Popen[str], words: str) -> None:
         if re.search(words, line):
             return
     raise AssertionError(f"ended without {words!r}")
+
+
+def test_an_asynchronous_leader_that_has_lost_patroni_ends_before_another_leads(seven: Any) -> None:
+    """Else its open sessions go on writing to a timeline that is given up."""
+    before = seven.spec()
+    failover = {**before.get("failover", {}), "synchronous": False}
+    seven.write({**before, "failover": failover})
+    seven.apply()
+    (found,) = drilled(seven, "patroni-gone")["drills"]
+    assert found["writes_lost"] == []
+    assert left_behind(seven) == []
