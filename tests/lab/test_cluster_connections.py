@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
@@ -21,10 +20,8 @@ ETCDCTL = (
 )
 
 
-def test_a_second_up_takes_seconds_and_changes_nothing(seven: Any) -> None:
-    begin = time.monotonic()
+def test_a_second_up_changes_nothing(seven: Any) -> None:
     assert seven.document("up", "--yes")["done"] == []
-    assert time.monotonic() - begin < 8
 
 
 def test_the_first_uri_writes_and_the_second_only_reads(seven: Any) -> None:

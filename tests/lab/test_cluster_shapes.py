@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -271,12 +270,11 @@ def test_files_with_secrets_are_for_their_owner_only(watched: Any) -> None:
     assert [path.stat().st_mode & 0o777 for path in mine] == [0o600] * 2
 
 
-def test_the_command_gives_up_at_once_where_secrets_are_readable_by_others(watched: Any) -> None:
+def test_secrets_that_others_may_read_are_refused(watched: Any) -> None:
     cluster = watched[0]
     secrets = cluster.home / "cluster.secrets.yml"
     secrets.chmod(0o644)
-    begin = time.monotonic()
     refused = cluster.run("plan")
     secrets.chmod(0o600)
-    assert (refused.returncode, time.monotonic() - begin < 2) == (1, True)
+    assert refused.returncode == 1
     assert "cluster.secrets.yml" in refused.stderr

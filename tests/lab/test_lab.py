@@ -95,10 +95,8 @@ def _decoded(key: str) -> bytes:
     return base64.b64decode(key)
 
 
-def test_up_again_starts_nothing_and_is_quick(lab: LabProvider) -> None:
-    begin = time.monotonic()
+def test_up_again_starts_nothing(lab: LabProvider) -> None:
     assert lab.up(silent) == []
-    assert time.monotonic() - begin < 1
 
 
 def test_every_host_opens_to_the_lab_key_and_shows_the_pinned_host_key(lab: LabProvider) -> None:
