@@ -54,7 +54,6 @@ class _Ran:
     host: str
     held: Sequence[Change] = ()
     failures: Sequence[Failure] = ()
-    stopped: bool = False
     broken: bool = False
 
 
@@ -242,7 +241,7 @@ class Apply:
         if outcome.failed is not None:
             failures += failed(work, outcome.failed, outcome.said or said.stderr)
         self._give_back(work[max(0, outcome.done - 1) :], failures)
-        return _Ran(host=host, held=held, failures=failures, stopped=outcome.stopped)
+        return _Ran(host=host, held=held, failures=failures)
 
     def _give_back(self, rest: Sequence[Sequence[Change]], failures: Sequence[Failure]) -> None:
         """What the script did not come to waits again; what needs a failure stays for good."""

@@ -70,13 +70,6 @@ class Schedule:
         ]
         return [change for change in ready if change.resource.turn()] or ready
 
-    def behind(self, address: str) -> set[str]:
-        """Everything that waits for `address`."""
-        found: set[str] = set()
-        while more := {a for a, needs in self.edges.items() if needs & (found | {address})} - found:
-            found |= more
-        return found
-
 
 def make_schedule(work: Mapping[str, Change], edges: Graph, reachable: Collection[str]) -> Schedule:
     """Contract the graph to what has to be done, and give each change its place."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from builder.engine import render
 from builder.engine.desired import present
 from builder.engine.diff import difference
 from builder.engine.execute import Apply, Progress, Result
-from builder.engine.lock import Lock, locked
+from builder.engine.lock import locked
 from builder.engine.manifest import entry
 from builder.engine.observe import look, merged, merged_with_host
 from builder.engine.plan import Plan
@@ -43,7 +42,6 @@ class Seen:
     """One look: what apply would change, and whom it could not look at."""
 
     changes: tuple[str, ...] = ()
-    drift: tuple[str, ...] = ()
     impact: str = ""
     unreachable: Mapping[str, str] = field(default_factory=dict)
 
@@ -98,7 +96,10 @@ class Cluster:
     ) -> Done:
         """Bring the hosts to what the spec says. `expected` are the changes that were planned and
         agreed to: others are refused. `started` is handed what can be stopped."""
-        with self.workspace.connected() as connections, self._locked(connections) as lock:
+        with (
+            self.workspace.connected() as connections,
+            locked(connections.reached(), "terraform apply") as lock,
+        ):
             looks = self.workspace.look(connections)
             plan = self.workspace.plan_to_apply(connections, looks)
             seen = _seen(plan)
@@ -184,11 +185,6 @@ class Cluster:
     def _plan(self, connections: Connections) -> Plan:
         return self.workspace.plan(connections, self.workspace.look(connections))
 
-    @contextmanager
-    def _locked(self, connections: Connections) -> Iterator[Lock]:
-        with locked(connections.reached(), "terraform apply") as lock:
-            yield lock
-
 
 def _carry_out(
     connection: Connection | TransportError,
@@ -206,11 +202,8 @@ def _carry_out(
 
 
 def _seen(plan: Plan) -> Seen:
-    drift = tuple(line(c) for c in plan.differences if c.drift)
-    changes = tuple(line(change) for change in plan.differences)
     return Seen(
-        changes=tuple(sorted(changes)),
-        drift=tuple(sorted(drift)),
+        changes=tuple(sorted(line(change) for change in plan.differences)),
         impact=render.impact(plan.pending),
         unreachable=plan.unreachable,
     )
@@ -233,7 +226,3 @@ def _refuse_costly(plan: Plan, allowed: str | None) -> None:
             f"this costs more than max_impact {allowed}: {render.impact(plan.pending)}",
             do="Allow more, or change less at a time. Nothing was changed.",
         )
-
-
-def _reachable(connections: Connections) -> Mapping[str, Connection]:
-    return {h: c for h, c in connections.items() if not isinstance(c, TransportError)}

@@ -67,7 +67,6 @@ def test_what_failed_is_not_tried_and_what_needs_it_never_comes() -> None:
     one, two = (change(Directory(hosts=("a",), name=name)) for name in ("/1", "/2"))
     plan = schedule([one, two], {two.address: (one.address,)})
     assert names(plan.batch("a", set(), {two.address}, set())) == []
-    assert plan.behind(one.address) == {two.address}
 
 
 # ── rolling groups ──────────────────────────────────────────────────────────────────────────────
