@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from builder.resources.base import Impact, Observed, Present, Resource, digest
+from builder.resources.steps import Put
 
 PATH = "/var/lib/pgha-build/manifest.json"
 VERSION = 1
@@ -99,6 +100,11 @@ def dump(manifest: Manifest) -> str:
     names = dict(sorted(manifest.hosts.items()))
     head = json.dumps({"version": VERSION, "cluster": manifest.cluster, "hosts": names})[:-1]
     return f'{head}, "entries": [\n{lines}\n]}}\n'
+
+
+def put(manifest: Manifest) -> Put:
+    """The step that writes it on its host."""
+    return Put(path=PATH, content=dump(manifest).encode(), mode="0600")
 
 
 def load(text: str) -> Manifest:

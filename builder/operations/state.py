@@ -15,7 +15,6 @@ from builder.engine.observe import Look, merged_with_host
 from builder.engine.script import Piece, Script
 from builder.errors import PlanError, TransportError
 from builder.resources.base import Present, Resource, digest, shown
-from builder.resources.steps import Put
 from builder.transport.base import Connection
 
 
@@ -119,8 +118,7 @@ class State:
 def write(connections: Mapping[str, Connection], changed: Mapping[str, Manifest]) -> Sequence[str]:
     """Put manifests on their hosts; which were written. Raises TransportError."""
     for host, manifest in changed.items():
-        put = Put(path=manifests.PATH, content=manifests.dump(manifest).encode(), mode="0600")
-        script = Script(host=host, pieces=[Piece(label="", steps=(put,))])
+        script = Script(host=host, pieces=[Piece(label="", steps=(manifests.put(manifest),))])
         outcome = script.outcome(connections[host].run(script.text(), timeout_seconds=60).stdout)
         if outcome.failed is not None:
             raise TransportError(host, f"its manifest could not be written: {outcome.said}")
