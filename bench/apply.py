@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from builder.engine import execute
+from builder.engine import hosts as engine_hosts
+from builder.engine.execute import Apply
 from builder.engine.lock import locked
 from builder.engine.script import Script
 from builder.errors import TransportError
@@ -50,13 +51,13 @@ def apply(folder: Path, record: dict[str, list[Script]]) -> None:
     workspace = Workspace.open(folder / "cluster.yml")
     _ = workspace.desired
     workspace.store.save()
-    execute.Script = recording(record)  # type: ignore[misc]
+    engine_hosts.Script = recording(record)  # type: ignore[misc]
     with workspace.connected() as connections:
         hosts = {h: c for h, c in connections.items() if not isinstance(c, TransportError)}
         with locked(hosts, "bench"):
             looks = workspace.look(connections)
             plan = workspace.plan(connections, looks)
-            run = execute.Apply(plan=plan, connections=hosts, looks=looks, progress=lambda *_: None)
+            run = Apply(plan=plan, connections=hosts, looks=looks, progress=lambda *_: None)
             assert run.run().exit_code == 0
 
 

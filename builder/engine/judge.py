@@ -1,13 +1,14 @@
-"""From changes to pieces of work, and from a second look to what came of them. Pure."""
+"""From changes to pieces of work, and from a look to what is to be done, or was. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
 
 from builder.engine import diff
-from builder.engine.observe import Look
-from builder.engine.script import Piece
+from builder.engine.observe import Look, merged_with_host, recorded
+from builder.engine.script import Outcome, Piece
 from builder.resources.base import Action, Change, Present, Resource, Unknown
 from builder.resources.steps import Step
 
@@ -20,8 +21,48 @@ class Failure:
     said: str
 
 
-def decided(old: Change, new: Change) -> Change:
-    """A removal stays one; otherwise what the second look says."""
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What came of a batch: what holds now, what failed, and by address what was not begun.
+
+    `lost` is the host, where its connection broke.
+    """
+
+    held: Sequence[Change] = ()
+    failures: Sequence[Failure] = ()
+    left: frozenset[str] = frozenset()
+    lost: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """What a look made of changes that could not be decided before; `work` is by host."""
+
+    held: Sequence[Change]
+    failures: Sequence[Failure]
+    work: Mapping[str, Sequence[Change]]
+
+
+def decided(late: Sequence[Change], looks: Mapping[str, Look]) -> Decided:
+    """Each by what is there now, and on the host that said so."""
+    held: list[Change] = []
+    failures: list[Failure] = []
+    work: dict[str, list[Change]] = {}
+    for old in late:
+        observed, host = merged_with_host(old.resource, looks)
+        new = diff.difference(old.resource, observed, recorded(old.resource, looks))
+        change = _kept(old, new)
+        if isinstance(observed, Unknown):
+            failures.append(Failure(address=old.address, said=observed.reason))
+        elif change.action is Action.NONE:
+            held.append(change)
+        else:
+            work.setdefault(host, []).append(change)
+    return Decided(held=held, failures=failures, work=work)
+
+
+def _kept(old: Change, new: Change) -> Change:
+    """A removal stays one; otherwise what the look says."""
     if old.action is Action.DELETE or old.reason == "it has left the spec":
         return replace(old, action=Action.DELETE)
     return new
@@ -29,16 +70,10 @@ def decided(old: Change, new: Change) -> Change:
 
 def pieces(batch: Sequence[Change]) -> Iterator[tuple[Piece, Sequence[Change]]]:
     """Runs of one kind, merged where the type can, each with the changes it carries out."""
-    start = 0
-    for end in range(1, len(batch) + 1):
-        if end == len(batch) or _breaks(batch[end - 1], batch[end]):
-            for changes, steps in type(batch[start].resource).merge(batch[start:end]):
-                yield _piece(changes, steps), changes
-            start = end
-
-
-def _breaks(one: Change, other: Change) -> bool:
-    return one.resource.kind != other.resource.kind
+    for _, run in groupby(batch, key=lambda change: change.resource.kind):
+        alike = list(run)
+        for changes, steps in type(alike[0].resource).merge(alike):
+            yield _piece(changes, steps), changes
 
 
 def _piece(changes: Sequence[Change], steps: Sequence[Step]) -> Piece:
@@ -49,16 +84,26 @@ def _piece(changes: Sequence[Change], steps: Sequence[Step]) -> Piece:
     return Piece(label=label, steps=steps, diagnose=changes[0].resource.diagnose())
 
 
-def judged(done: Sequence[Change], seen: Look) -> tuple[list[Change], list[Failure]]:
-    """Each finished change, by what the second look says of it."""
+def judged(work: Sequence[Sequence[Change]], outcome: Outcome, seen: Look) -> Ran:
+    """What a script came to: each change of a finished piece by what the second look says of it.
+
+    Piece 0 is the manifest; if that fails nothing has begun.
+    """
+    finished = max(0, outcome.done - 1)
     held: list[Change] = []
     failures: list[Failure] = []
-    for change in done:
+    for change in chain(*work[:finished]):
         if complaint := _complaint(change, seen):
             failures.append(Failure(address=change.address, said=complaint))
         else:
             held.append(change)
-    return held, failures
+    if outcome.failed is not None:
+        broken = work[outcome.failed - 1] if outcome.failed else chain(*work)
+        said = outcome.said or "it failed silently"
+        failures += [Failure(address=change.address, said=said) for change in broken]
+    left = {change.address for change in chain(*work[finished:])}
+    left -= {failure.address for failure in failures}
+    return Ran(held=held, failures=failures, left=frozenset(left))
 
 
 def _complaint(change: Change, seen: Look) -> str:
@@ -76,11 +121,3 @@ def _complaint(change: Change, seen: Look) -> str:
         return f"it could not be looked at again: {observed.reason}"
     left = ", ".join(item.name for item in after.attributes)
     return f"its steps ran without an error, and it still differs: {left}"
-
-
-def failed(work: Sequence[Sequence[Change]], number: int, said: str) -> list[Failure]:
-    """Piece 0 is the manifest; if that fails nothing has begun."""
-    changes = work[number - 1] if number else [change for group in work for change in group]
-    return [
-        Failure(address=change.address, said=said or "it failed silently") for change in changes
-    ]

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from builder.engine.execute import Apply, Progress
+from builder.engine.execute import Apply
+from builder.engine.hosts import Progress
 from builder.engine.lock import Lock
 from builder.engine.plan import Plan
 from builder.engine.script import Piece, Script, in_place

@@ -13,7 +13,8 @@ from builder.connection_files import write_connection_files
 from builder.engine import render
 from builder.engine.desired import present
 from builder.engine.diff import difference
-from builder.engine.execute import Apply, Progress, Result
+from builder.engine.execute import Apply, Result
+from builder.engine.hosts import Progress
 from builder.engine.lock import locked
 from builder.engine.manifest import entry
 from builder.engine.observe import look, merged, merged_with_host

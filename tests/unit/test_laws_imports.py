@@ -17,7 +17,18 @@ PURE = (
     *(ROOT / "roles").rglob("*.py"),
     *(
         ROOT / "builder" / "engine" / f"{name}.py"
-        for name in ("desired", "diff", "graph", "manifest", "plan", "render", "schedule", "script")
+        for name in (
+            "desired",
+            "diff",
+            "graph",
+            "judge",
+            "ledger",
+            "manifest",
+            "plan",
+            "render",
+            "schedule",
+            "script",
+        )
     ),
     *(
         ROOT / "builder" / f"{name}.py"
