@@ -17,8 +17,9 @@ from typing import Any
 
 from builder import lockfile, registry
 from builder.engine.desired import Desired, desired, present, refuse_strays, roles_of
+from builder.engine.leftovers import leftovers
 from builder.engine.observe import Look, look
-from builder.engine.plan import Plan, leftovers, make_plan, narrowed
+from builder.engine.plan import Plan, make_plan, narrowed
 from builder.errors import (
     ChangedHostKeyError,
     PghaError,

@@ -9,23 +9,11 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
 from builder.engine import diff
-from builder.engine.graph import Graph, ancestors, by_address, descendants, directories_above, graph
-from builder.engine.manifest import Entry
+from builder.engine.graph import Graph, ancestors, by_address, descendants, graph
+from builder.engine.leftovers import Kinds, leftovers, removal_edges, removals, stopped_first
 from builder.engine.observe import Look, merged, recorded
 from builder.expiry import DaysLeft, days_left
-from builder.resources.base import (
-    Absent,
-    Action,
-    Change,
-    Impact,
-    Present,
-    Resource,
-    Unknown,
-    digest,
-)
-from builder.resources.unit import Unit
-
-Kinds = Mapping[str, type[Resource]]
+from builder.resources.base import Action, Change, Impact, Present, Resource, digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,13 +113,10 @@ def make_plan(
     changes = _differences(resources, looks)
     changes |= refine(changes)
     changes = _with_triggers(changes, edges)
-    gone = leftovers(resources, looks, kinds)
-    removals = {r.address: diff.removed(r, merged(r, looks)) for r in gone}
-    forgotten = tuple(a for a, c in removals.items() if _already_gone(c))
-    removals = {a: c for a, c in removals.items() if a not in forgotten}
-    edges |= _removal_edges(removals, looks)
-    edges = _stopped_first(edges, removals, changes)
-    changes |= removals
+    going, forgotten = removals(leftovers(resources, looks, kinds), looks)
+    edges |= removal_edges(going, looks)
+    edges = stopped_first(edges, going, changes)
+    changes |= going
     guard(changes)
     changes = _with_gates(changes, edges)
     return Plan(
@@ -193,63 +178,6 @@ def _acts(change: Change | None) -> bool:
 
 def _ordered(changes: Mapping[str, Change], edges: Graph) -> Sequence[str]:
     return [a for a in TopologicalSorter(edges).static_order() if a in changes]
-
-
-def leftovers(
-    resources: Sequence[Resource], looks: Mapping[str, Look], kinds: Kinds
-) -> Sequence[Resource]:
-    """What a manifest lists and the spec does not, as resources that can be looked at."""
-    wanted = {resource.address for resource in resources}
-    found = {
-        entry.address: entry
-        for seen in looks.values()
-        for entry in seen.manifest.entries.values()
-        if entry.address not in wanted and entry.kind in kinds
-    }
-    return [_revived(entry, looks, kinds) for entry in found.values()]
-
-
-def _revived(entry: Entry, looks: Mapping[str, Look], kinds: Kinds) -> Resource:
-    hosts = tuple(host for host in entry.hosts if host in looks) or entry.hosts
-    return kinds[entry.kind].revive(hosts, entry.name, entry.recall)
-
-
-def _already_gone(change: Change) -> bool:
-    """Nothing to do but to forget it: it is not there, or deleting it means leaving it alone."""
-    if isinstance(change.observed, Unknown):
-        return False
-    return isinstance(change.observed, Absent) or not change.resource.removal()
-
-
-def _removal_edges(removals: Mapping[str, Change], looks: Mapping[str, Look]) -> Graph:
-    """What needed something goes before it (the recorded needs), what lies in a directory too."""
-    edges: dict[str, set[str]] = {address: set() for address in removals}
-    entries = [e for seen in looks.values() for e in seen.manifest.entries.values()]
-    for entry in entries:
-        if entry.address in removals:
-            for need in entry.needs:
-                if need in edges:
-                    edges[need].add(entry.address)
-    for address, change in removals.items():
-        for directory in directories_above(change.resource, edges):
-            edges[directory].add(address)
-    return {address: frozenset(first) for address, first in edges.items()}
-
-
-def _stopped_first(
-    edges: Graph, removals: Mapping[str, Change], changes: Mapping[str, Change]
-) -> dict[str, frozenset[str]]:
-    """Who leaves hands over and stops before other hosts are told, and close their ports to it."""
-    stops = {a: c for a, c in removals.items() if isinstance(c.resource, Unit)}
-    return {
-        address: needs
-        | {
-            stop
-            for stop, leaving in stops.items()
-            if address in changes and changes[address].resource.hosts != leaving.resource.hosts
-        }
-        for address, needs in edges.items()
-    }
 
 
 def _with_gates(changes: Mapping[str, Change], edges: Graph) -> dict[str, Change]:

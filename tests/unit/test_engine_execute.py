@@ -22,8 +22,9 @@ import pytest
 from builder import registry
 from builder.engine import manifest as manifests
 from builder.engine.execute import Apply, Result
+from builder.engine.leftovers import leftovers
 from builder.engine.observe import Look, look
-from builder.engine.plan import Plan, leftovers, make_plan, narrowed
+from builder.engine.plan import Plan, make_plan, narrowed
 from builder.errors import ConnectionLost, LockedError, TransportError
 from builder.resources.base import Action, Impact, Resource
 from builder.resources.directory import Directory

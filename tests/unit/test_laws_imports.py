@@ -23,6 +23,7 @@ PURE = (
             "graph",
             "judge",
             "ledger",
+            "leftovers",
             "manifest",
             "plan",
             "render",

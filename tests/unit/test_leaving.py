@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from builder import registry
+from builder.engine.leftovers import leftovers
 from builder.engine.manifest import Manifest
 from builder.engine.observe import Look
-from builder.engine.plan import Plan, leftovers, make_plan
+from builder.engine.plan import Plan, make_plan
 from builder.errors import ConnectionLost, PlanError
 from builder.resources.base import Absent, Action, Change, Observed, Present, Resource
 from builder.resources.unit import Unit
