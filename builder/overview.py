@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from builder import registry
-from builder.engine.desired import present
-from builder.engine.observe import Look
+from builder.engine.desired import present, roles_of
+from builder.engine.observe import Look, look
 from builder.errors import TransportError
 from builder.expiry import DaysLeft, days_left
+from builder.resources.certificate import Certificate
 from builder.transport.base import Connections
 from builder.workspace import Workspace
 
 
 def status(workspace: Workspace, connections: Connections) -> dict[str, Any]:
     """One look at everything, as the JSON that `--json` prints."""
-    looks = workspace.status_looks(connections)
+    looks = _looks(workspace, connections)
     document: dict[str, Any] = {
         "cluster": workspace.spec.name,
         "unreachable": {
@@ -39,6 +40,21 @@ def status(workspace: Workspace, connections: Connections) -> dict[str, Any]:
         "managed": {host: len(seen.manifest.entries) for host, seen in looks.items()},
         "connection": dict(workspace.connection_strings()),
     }
+
+
+def _looks(workspace: Workspace, connections: Connections) -> Mapping[str, Look]:
+    """What each role asks its hosts, and the certificates that are there."""
+    roles = registry.roles()
+    extra = {
+        host.name: {
+            role.name: role.status.script(workspace.spec, host)
+            for role in roles_of(host, roles)
+            if role.status
+        }
+        for host in workspace.spec.hosts.values()
+    }
+    certificates = [r for r in workspace.desired.resources if isinstance(r, Certificate)]
+    return look(connections, certificates, extra)
 
 
 def _certificates(looks: Mapping[str, Look]) -> DaysLeft:

@@ -5,7 +5,6 @@ The thin IO edge in which the pure parts meet; commands call it and print what i
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,29 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from builder import lockfile, registry
-from builder.engine.desired import Desired, desired, present, refuse_strays, roles_of
+from builder.engine.desired import Desired, desired, present, refuse_strays
 from builder.engine.leftovers import leftovers
 from builder.engine.observe import Look, look
 from builder.engine.plan import Plan, make_plan, narrowed
-from builder.errors import (
-    ChangedHostKeyError,
-    PghaError,
-    PlanError,
-    SecretsError,
-    TransportError,
-)
+from builder.engine.texts import with_diffs
+from builder.errors import ChangedHostKeyError, PghaError, PlanError, SecretsError
 from builder.machines.base import Provider
 from builder.preflight.survey import refuse_obstacles
-from builder.resources.base import Change, Present
-from builder.resources.certificate import Certificate
+from builder.resources.base import Change
 from builder.resources.package import Lock
-from builder.security.masking import masked_diff
 from builder.security.store import SecretStore, open_store
 from builder.spec.model import ClusterSpec, Host
 from builder.spec.read import read_spec
-from builder.transport.base import Connection, Connections
-
-_DIFF_LINES = 200
+from builder.transport.base import Connections
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +62,11 @@ class Workspace:
 
     @cached_property
     def desired(self) -> Desired:
-        now = datetime.now(UTC)
-        roles = registry.roles()
         return desired(
             self.spec,
-            roles,
+            registry.roles(),
             self.store,
-            now,
+            datetime.now(UTC),
             versions=self.versions,
             locked=self.locked,
             bundled=self.bundled,
@@ -98,9 +86,9 @@ class Workspace:
         """
         with ThreadPoolExecutor(max_workers=1) as pool:
             meanwhile = pool.submit(lambda: self.desired)
-            from builder.transport.ssh import SshConnections as Open
+            from builder.transport.ssh import SshConnections
 
-            with Open(self.provider.endpoints()) as connections:
+            with SshConnections(self.provider.endpoints()) as connections:
                 meanwhile.result()
                 yield connections
 
@@ -158,6 +146,7 @@ class Workspace:
                     do="Bring the secrets file of this cluster back, from your copy.",
                 )
 
+    # ── planning ────────────────────────────────────────────────────────────────────────────────
     def keep_secrets(self) -> None:
         """Write down what the spec newly needs, before any host gets it."""
         _ = self.desired
@@ -183,7 +172,7 @@ class Workspace:
             hosts={host.name: host.address for host in self.spec.hosts.values()},
             departed=dict(self._departed(looks)),
         )
-        return _with_diffs(self._narrowed(plan, only), connections)
+        return with_diffs(self._narrowed(plan, only), connections)
 
     def plan_to_apply(
         self,
@@ -235,21 +224,6 @@ class Workspace:
         own = change.resource.hosts if len(change.resource.hosts) == 1 else ()
         return bool({change.address, *own, *origins} & set(only))
 
-    # ── status ──────────────────────────────────────────────────────────────────────────────────
-    def status_looks(self, connections: Connections) -> Mapping[str, Look]:
-        """What each role asks its hosts for `status`."""
-        roles = registry.roles()
-        extra = {
-            host.name: {
-                role.name: role.status.script(self.spec, host)
-                for role in roles_of(host, roles)
-                if role.status
-            }
-            for host in self.spec.hosts.values()
-        }
-        certificates = [r for r in self.desired.resources if isinstance(r, Certificate)]
-        return look(connections, certificates, extra)
-
     def connection_strings(self) -> Mapping[str, str]:
         for role in present(self.spec, registry.roles()):
             if role.connection:
@@ -259,48 +233,6 @@ class Workspace:
 
 def _joined(one: Look, other: Look) -> Look:
     return replace(one, observed={**one.observed, **other.observed})
-
-
-def _with_diffs(plan: Plan, connections: Connections) -> Plan:
-    """Fetch the texts that differ (one more round trip, only to hosts where some do)."""
-    wanted: dict[str, list[Change]] = {}
-    for change in plan.pending:
-        there = isinstance(change.observed, Present)
-        if there and change.changes("content") and change.resource.text() is not None:
-            wanted.setdefault(change.resource.hosts[0], []).append(change)
-    if not wanted:
-        return plan
-    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
-        found = pool.map(lambda pair: _diffs(connections[pair[0]], pair[1]), wanted.items())
-    changes = dict(plan.changes)
-    for change in (change for changed in found for change in changed):
-        changes[change.address] = change
-    return replace(plan, changes=changes)
-
-
-def _diffs(connection: Connection | TransportError, changes: Sequence[Change]) -> list[Change]:
-    if isinstance(connection, TransportError):
-        return []
-    mark = "@pgha-text-end"
-    probes = [f"{change.resource.text_probe()}\nprintf '\\n{mark}\\n'" for change in changes]
-    try:
-        said = connection.run("\n".join(probes), timeout_seconds=30).stdout
-    except PghaError:
-        return []
-    texts = [text.removeprefix("\n") for text in said.split(f"\n{mark}")]
-    return [
-        replace(change, diff=unified(text, change.resource.text() or ""))
-        for change, text in zip(changes, texts, strict=False)
-    ]
-
-
-def unified(before: str, after: str) -> tuple[str, ...]:
-    """What a plan shows of a text that differs; secrets in what goes are masked."""
-    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm=""))
-    body = list(masked_diff(lines[2:]))
-    if len(body) > _DIFF_LINES:
-        body = [*body[:_DIFF_LINES], f"… {len(body) - _DIFF_LINES} more lines"]
-    return tuple(body)
 
 
 def refuse_changed_keys(connections: Connections) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from builder.engine.texts import unified
 from builder.security.masking import masked
-from builder.workspace import unified
 
 SECRET = "gEh31m"
 
