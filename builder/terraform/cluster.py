@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tf.blocks import SetNestedBlock
 from tf.iface import (
     Config,
     CreateContext,
@@ -19,101 +18,15 @@ from tf.iface import (
     State,
     UpdateContext,
 )
-from tf.schema import Attribute, Block, Schema
-from tf.types import Bool, List, Map, String, Unknown
+from tf.schema import Schema
+from tf.types import Unknown
 from tf.utils import Diagnostics
 
 from builder.errors import MachineError, PghaError
 from builder.resources.base import Impact
+from builder.terraform.schema import CLUSTER, COMPUTED, IMPACTS
 from builder.terraform.text import complain, spec_text
-from builder.terraform.work import SPEC_FILE, Cluster, Done, tell
-
-_IMPACTS = ", ".join(str(impact) for impact in Impact)
-SOURCE = [
-    Attribute(
-        "spec",
-        String(),
-        optional=True,
-        description='The text of a cluster.yml: `file("cluster.yml")`, or `yamlencode({…})`. '
-        "Or write `name`, `host` blocks and `settings` instead.",
-    ),
-    Attribute("name", String(), optional=True, description="Name of the cluster, with `host`."),
-    Attribute(
-        "settings",
-        String(),
-        optional=True,
-        description="All other sections of a cluster.yml, with `host`: `jsonencode({…})`.",
-    ),
-    Attribute(
-        "directory",
-        String(),
-        optional=True,
-        computed=True,
-        default=".",
-        description="Folder of the secrets file, and of the files that clients need. "
-        "Default: the working directory. Keep a copy of the secrets file in it.",
-    ),
-]
-_HOST = SetNestedBlock(
-    "host",
-    Block(
-        attributes=[
-            Attribute("name", String(), required=True, description="Name of the host."),
-            Attribute("address", String(), required=True, description="Its IPv4 address."),
-            Attribute(
-                "roles",
-                List(String()),
-                required=True,
-                description="Any of etcd, patroni, haproxy, keepalived.",
-            ),
-        ],
-        description="A machine of the cluster.",
-    ),
-)
-_COMPUTED = [
-    Attribute("id", String(), computed=True, description="The cluster's name."),
-    Attribute(
-        "changes",
-        List(String()),
-        computed=True,
-        description="What the last apply changed, or this one will: `+` made, `~` changed, `-` "
-        "removed, `?` decided on the way; in brackets what it costs the service.",
-    ),
-    Attribute(
-        "impact", String(), computed=True, description="What these changes cost the service."
-    ),
-    Attribute(
-        "drift",
-        List(String()),
-        computed=True,
-        description="What is not as the configuration says: changed by others, left over from an "
-        "interrupted run, or on hosts that cannot be reached. An apply repairs it.",
-    ),
-    Attribute(
-        "addresses", Map(String()), computed=True, description="Address of each host, by name."
-    ),
-    Attribute(
-        "primary_uri",
-        String(),
-        computed=True,
-        description="libpq connection string to the primary; it names a password file.",
-    ),
-    Attribute(
-        "replica_uri", String(), computed=True, description="The same, to the replicas: reads only."
-    ),
-    Attribute(
-        "ca_certificate",
-        String(),
-        computed=True,
-        description="Certificate of the authority that signed the servers' certificates (PEM).",
-    ),
-    Attribute(
-        "promises",
-        List(String()),
-        computed=True,
-        description="Outages at worst, by fault, with the timings of this configuration.",
-    ),
-]
+from builder.terraform.work import SPEC_FILE, Cluster, Done, Seen, tell
 
 
 def cluster_of(block: Mapping[str, Any]) -> Cluster:
@@ -132,35 +45,14 @@ class ClusterResource(Resource):  # type: ignore[misc]
 
     @classmethod
     def get_schema(cls) -> Schema:
-        own = [
-            Attribute(
-                "max_impact",
-                String(),
-                optional=True,
-                description=f"Refuse what costs the service more than this: {_IMPACTS}.",
-            ),
-            Attribute(
-                "deletion_protection",
-                Bool(),
-                optional=True,
-                computed=True,
-                default=True,
-                description="Whether destroying is refused. Default: true.",
-            ),
-        ]
-        return Schema(
-            version=0,
-            attributes=[*SOURCE, *own, *_COMPUTED],
-            block_types=[_HOST],
-            description="A PostgreSQL cluster: etcd, Patroni, HAProxy, Keepalived.",
-        )
+        return CLUSTER
 
     def validate(self, diags: Diagnostics, type_name: str, config: Config) -> None:
         super().validate(diags, type_name, config)
         if diags.has_errors() or not _known(config):
             return
         if (limit := config.get("max_impact")) and limit not in map(str, Impact):
-            diags.add_error(f"`{limit}` is no impact", f"One of {_IMPACTS}.", path=["max_impact"])
+            diags.add_error(f"`{limit}` is no impact", f"One of {IMPACTS}.", path=["max_impact"])
         try:
             cluster_of(config)
         except PghaError as error:
@@ -175,8 +67,7 @@ class ClusterResource(Resource):  # type: ignore[misc]
         except PghaError as error:
             complain(ctx.diagnostics, error)
             return current
-        for host, why in seen.unreachable.items():
-            ctx.diagnostics.add_warning(f"{host} cannot be looked at", why)
+        _warn(ctx.diagnostics, seen)
         silent = [f"! {host} cannot be reached" for host in seen.unreachable]
         return {**_filled(current, cluster), "drift": [*silent, *seen.changes]}
 
@@ -186,9 +77,9 @@ class ClusterResource(Resource):  # type: ignore[misc]
         asked = {"spec", "name", "settings", "host", "directory"}
         changed = any(_differs(current.get(key), planned.get(key)) for key in asked)
         if not changed and not current.get("drift"):
-            return {**planned, **{a.name: current.get(a.name) for a in _COMPUTED}}
+            return {**planned, **{a.name: current.get(a.name) for a in COMPUTED}}
         if not _known(planned):
-            return {**planned, **{a.name: Unknown for a in _COMPUTED if a.name != "id"}}
+            return {**planned, **{a.name: Unknown for a in COMPUTED if a.name != "id"}}
         try:
             cluster = cluster_of(planned)
             if changed and cluster.name != current["id"]:
@@ -202,8 +93,7 @@ class ClusterResource(Resource):  # type: ignore[misc]
         except PghaError as error:
             complain(ctx.diagnostics, error)
             return planned
-        for host, why in seen.unreachable.items():
-            ctx.diagnostics.add_warning(f"{host} cannot be looked at", why)
+        _warn(ctx.diagnostics, seen)
         return {
             **planned,
             **cluster.outputs(),
@@ -222,18 +112,16 @@ class ClusterResource(Resource):  # type: ignore[misc]
         except PghaError as error:
             complain(ctx.diagnostics, error)
             return None
-        made = _filled({**planned, "changes": [], "impact": "", "drift": []}, cluster)
-        return self._applied(ctx, cluster, made, expected=None)
+        return self._applied(ctx, cluster, _new(planned, cluster), expected=None)
 
     def update(self, ctx: UpdateContext, current: State, planned: State) -> State | None:
         cluster = cluster_of(planned)
-        expected = planned.get("changes")
-        wanted = _filled(planned, cluster)
-        if not planned.get("changes"):
+        wanted, changes = _filled(planned, cluster), planned.get("changes")
+        if not changes:
             return wanted
         cluster.make_machines(tell)
-        known = isinstance(expected, list)
-        return self._applied(ctx, cluster, wanted, expected=expected if known else None)
+        expected = None if changes is Unknown else changes
+        return self._applied(ctx, cluster, wanted, expected=expected)
 
     def _applied(
         self,
@@ -292,19 +180,8 @@ class ClusterResource(Resource):  # type: ignore[misc]
         except PghaError as error:
             complain(ctx.diagnostics, error)
             return None
-        empty = {a.name: None for a in self.get_schema().attributes}
-        return _filled(
-            {
-                **empty,
-                **block,
-                "deletion_protection": True,
-                "changes": [],
-                "impact": "",
-                "drift": [],
-            }
-            | {"host": []},
-            cluster,
-        )
+        empty = dict.fromkeys(attribute.name for attribute in CLUSTER.attributes)
+        return _new({**empty, "host": [], **block, "deletion_protection": True}, cluster)
 
 
 # ── small parts ─────────────────────────────────────────────────────────────────────────────────
@@ -326,8 +203,18 @@ def _differs(before: Any, after: Any) -> bool:
     return after is Unknown or bool(plain(before) != plain(after))
 
 
+def _new(state: State, cluster: Cluster) -> State:
+    """As long as nothing was applied."""
+    return _filled({**state, "changes": [], "impact": "", "drift": []}, cluster)
+
+
 def _filled(state: State, cluster: Cluster) -> State:
     return {**state, **cluster.outputs(), "ca_certificate": cluster.ca_certificate()}
+
+
+def _warn(diags: Diagnostics, seen: Seen) -> None:
+    for host, why in seen.unreachable.items():
+        diags.add_warning(f"{host} cannot be looked at", why)
 
 
 def _report(diags: Diagnostics, cluster: Cluster, done: Done) -> None:

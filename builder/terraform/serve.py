@@ -61,10 +61,7 @@ class Servicer(ProviderServicer):  # type: ignore[misc]
     app: PghaProvider
 
     def PlanResourceChange(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Terraform asks about deleting, too; nothing is to be decided then.
-
-        A new cluster is planned as a changed one is: what would be done can be looked at.
-        """
+        """Terraform asks about deleting, too; nothing is to be decided then."""
         if read_dynamic_value(request.proposed_new_state) is None:
             return pb.PlanResourceChange.Response(planned_state=request.proposed_new_state)
         return super().PlanResourceChange(request, context)

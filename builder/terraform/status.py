@@ -10,7 +10,8 @@ from tf.schema import Attribute, Schema
 from tf.types import Bool, List, String
 
 from builder.errors import PghaError
-from builder.terraform.cluster import SOURCE, cluster_of
+from builder.terraform.cluster import cluster_of
+from builder.terraform.schema import SOURCE
 from builder.terraform.text import complain
 
 
