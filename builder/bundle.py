@@ -171,6 +171,22 @@ def bring(
     tell: Callable[[str], None],
 ) -> None:
     """Put a host's packages on it, unless they are there. Raises PghaError before any change."""
+    system = _fitting(connection, bundle, needed)
+    there = f"cat {debian.BUNDLE}/sha256 2>/dev/null || :"
+    if connection.run(in_place("", there), timeout_seconds=30).stdout.strip() == system.sha256:
+        return
+    _run(connection, f"mkdir -p -m 755 {debian.BUNDLE} && : >{debian.BUNDLE}/new.tar")
+    sent = 0
+    for chunk in bundle.chunks(system):
+        text = base64.b64encode(chunk).decode()
+        _run(connection, f"base64 -d >>{debian.BUNDLE}/new.tar <<'PGHA_CHUNK'\n{text}\nPGHA_CHUNK")
+        sent += len(chunk)
+        tell(f"packages, {100 * sent // system.size} %")
+    _run(connection, debian.unpack(system.sha256))
+
+
+def _fitting(connection: Connection, bundle: Bundle, needed: Mapping[str, Locked]) -> System:
+    """The bundle's part for a host. Raises PghaError where it is not what the host needs."""
     name = system_of(connection)
     system = bundle.systems.get(name)
     if system is None:
@@ -195,17 +211,7 @@ def bring(
             why="What cluster.yml or cluster.lock.yml pins has changed since.",
             do="Make the bundle anew.",
         )
-    there = f"cat {debian.BUNDLE}/sha256 2>/dev/null || :"
-    if connection.run(in_place("", there), timeout_seconds=30).stdout.strip() == system.sha256:
-        return
-    _run(connection, f"mkdir -p -m 755 {debian.BUNDLE} && : >{debian.BUNDLE}/new.tar")
-    sent = 0
-    for chunk in bundle.chunks(system):
-        text = base64.b64encode(chunk).decode()
-        _run(connection, f"base64 -d >>{debian.BUNDLE}/new.tar <<'PGHA_CHUNK'\n{text}\nPGHA_CHUNK")
-        sent += len(chunk)
-        tell(f"packages, {100 * sent // system.size} %")
-    _run(connection, debian.unpack(system.sha256))
+    return system
 
 
 def _fits(wanted: Locked, found: Locked) -> bool:
