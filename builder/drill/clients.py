@@ -55,12 +55,15 @@ _NOTHING_DONE = ("25006", "57P03", "53300")  # read-only, starting up, too many 
 class Traffic:
     """How many clients of each kind, and how far apart the statements of one are.
 
+    Those that are `fresh` open a connection for each statement.
+
     `connect_seconds` is how long each waits for a connection; `slowness` as in `History`.
     """
 
     writers: int = 6
     fresh_writers: int = 2
-    readers: int = 2
+    readers: int = 1
+    fresh_readers: int = 1
     interval_seconds: float = 0.04
     fresh_interval_seconds: float = 0.2
     connect_seconds: int = 2
@@ -76,7 +79,6 @@ class Traffic:
             self,
             writers=max(1, round(self.writers / times)),
             fresh_writers=max(1, round(self.fresh_writers / times)),
-            readers=min(self.readers, max(1, round(self.readers / times))),
             interval_seconds=self.interval_seconds * times,
             fresh_interval_seconds=self.fresh_interval_seconds * times,
             connect_seconds=ceil(self.connect_seconds * times),
@@ -203,6 +205,8 @@ def _clients(traffic: Traffic, uris: Mapping[str, str], **common: Any) -> Iterat
         yield Client(Kind.WRITE, uris["primary"], interval=slow, fresh=True, **common)
     for _ in range(traffic.readers):
         yield Client(Kind.READ, uris["replica"], interval=slow, fresh=False, **common)
+    for _ in range(traffic.fresh_readers):
+        yield Client(Kind.READ, uris["replica"], interval=slow, fresh=True, **common)
 
 
 @contextmanager

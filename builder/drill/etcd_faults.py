@@ -27,8 +27,8 @@ ETCD_FAULTS = (
         doc="A member of etcd that does not lead it loses its power.",
         reference="R16",
         steps=lambda s: [PowerOff(host=s.etcd_follower)],
-        writes=NO_PAUSE,
-        reads=NO_PAUSE,
+        writes=ETCD_MEMBER,
+        reads=ETCD_MEMBER,
         obstacle=needs_own_etcd,
     ),
     Fault(
@@ -36,8 +36,8 @@ ETCD_FAULTS = (
         doc="The process of an etcd member that does not lead is killed, and does not come back.",
         reference="R16",
         steps=lambda s: [steps.kill_for_good(s.etcd_follower, "etcd.service")],
-        writes=NO_PAUSE,
-        reads=NO_PAUSE,
+        writes=ETCD_MEMBER,
+        reads=ETCD_MEMBER,
         obstacle=needs_etcd,
     ),
     Fault(

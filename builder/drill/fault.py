@@ -30,7 +30,8 @@ class Fault:
     `hold_seconds` is how long the fault stays before it is healed. `obstacle` says why this is no
     drill here. `two_holders`: the address may have two until healed. `failovers`: so many, neither
     more nor fewer. `may_stay`: or none in an asynchronous cluster, where a leader is started again.
-    `stops_writes`: nobody may lead, so that nothing is written until it is healed.
+    `stops_writes`: nobody may lead, so that nothing is written until it is healed. `stops_reads`:
+    the struck replica lags, so that it gets no new sessions.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Fault:
     failovers: int = 0
     may_stay: bool = False
     stops_writes: bool = False
+    stops_reads: bool = False
 
 
 def needs_replica(scene: Scene) -> str:

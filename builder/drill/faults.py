@@ -39,6 +39,8 @@ def _psql(scene: Scene) -> str:
 
 
 _POSTMASTER = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)"
+_RECEIVER = "SELECT pid FROM pg_stat_wal_receiver"
+_LAG_MEGABYTES = 48  # three times what HAProxy's check of a replica allows
 _BACKEND = (
     "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
     " AND application_name = 'pgha-drill' AND pid <> pg_backend_pid() LIMIT 1"
@@ -123,6 +125,19 @@ _ALL = (
         reference="R1",
         steps=_signal(_POSTMASTER, "KILL", on=_replica),
         writes=REPLICA_LOST,
+        obstacle=needs_replica,
+    ),
+    Fault(
+        name="replica-lags",
+        doc="A replica receives nothing more (its walreceiver hangs) while much is written.",
+        reference="R33",
+        steps=lambda s: [
+            *_signal(_RECEIVER, "STOP", 'kill -CONT "$pid" 2>/dev/null || true', _replica)(s),
+            steps.much_wal(s.leader, _psql(s), _LAG_MEGABYTES),
+        ],
+        writes=REPLICA_LOST,
+        hold_seconds=45,
+        stops_reads=True,
         obstacle=needs_replica,
     ),
     Fault(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from statistics import median
@@ -47,7 +47,6 @@ class Figures:
     several_servers: float
     unwatched: float
     timelines: tuple[int, ...]
-    late_writes: int
 
     @property
     def failovers(self) -> int:
@@ -55,13 +54,8 @@ class Figures:
         return self.timelines[-1] - self.timelines[0] if self.timelines else 0
 
 
-def figures(
-    history: History, *, holder_from: float | None = None, lease_seconds: float | None = None
-) -> Figures:
-    """Measure. `holder_from`: the one-holder rule counts from then on.
-
-    `lease_seconds`: once the fault has been there for so long, no write may be acknowledged.
-    """
+def figures(history: History, *, holder_from: float | None = None) -> Figures:
+    """Measure. `holder_from`: the one-holder rule counts from then on."""
     writes = list(history.acknowledged(Kind.WRITE))
     outcomes = [a.outcome.value for a in history.attempts if a.kind is Kind.WRITE]
     return Figures(
@@ -81,7 +75,6 @@ def figures(
         several_servers=several_servers(history),
         unwatched=unwatched(history),
         timelines=tuple(sorted({a.timeline for a in writes if a.timeline})),
-        late_writes=0 if lease_seconds is None else late_writes(history, lease_seconds),
     )
 
 
@@ -122,11 +115,21 @@ def longest_statement(history: History) -> float:
     return max((a.end - a.sent for a in sent if a.sent is not None), default=0.0)
 
 
-def late_writes(history: History, lease_seconds: float) -> int:
-    """Writes that were begun and acknowledged while the fault was there, after so many seconds."""
+def late(history: History, attempts: Iterable[Attempt], seconds: float) -> Sequence[Attempt]:
+    """Those that began and ended while the fault was there, and had been for so many seconds."""
     begin, end = history.held or (history.begin, history.end)
-    writes = history.acknowledged(Kind.WRITE)
-    return sum(begin + lease_seconds <= a.begin and a.end <= end for a in writes)
+    return [a for a in attempts if begin + seconds <= a.begin and a.end <= end]
+
+
+def late_writes(history: History, seconds: float) -> int:
+    """Acknowledged while the fault was there, after so many seconds."""
+    return len(late(history, history.acknowledged(Kind.WRITE), seconds))
+
+
+def late_reads(history: History, seconds: float, members: Collection[str]) -> int:
+    """Answered on new connections by one of `members` (addresses), like `late_writes`."""
+    reads = history.acknowledged(Kind.READ, fresh=True)
+    return sum(read.member in members for read in late(history, reads, seconds))
 
 
 def spans(history: History, word: str) -> Mapping[str, Sequence[Span]]:

@@ -71,6 +71,7 @@ def drill(ground: Ground, fault: Fault) -> Result:
         fault=fault,
         promises=ground.promises(),
         has_address=bool(who.holder),
+        addresses={host.name: host.address for host in ground.spec.hosts.values()},
         synchronous=ground.spec.sections["failover"]["synchronous"],
         ailments=wrong,
         differences=differences,
@@ -140,7 +141,7 @@ def _under(
         wrong = _suffer(ground, fault, steps, recorder) or _heal(ground, recorder, patience)
         time.sleep(AFTER_SECONDS)  # and again
         recorder.end = time.monotonic()
-    struck = tuple(dict.fromkeys(step.host for step in steps))
+    struck = tuple(dict.fromkeys(step.host for step in steps if step.strikes))
     found = recorder.history(stored(ground), traffic.slowness)
     return replace(found, watched=tuple(wanted), struck=struck), wrong
 
@@ -161,7 +162,7 @@ def _traffic(ground: Ground, *, reads: bool) -> clients.Traffic:
         raise _unanswered({str(error).split("\n")[0]}) from error
     begin = time.monotonic()
     ground.injector.run(next(iter(ground.spec.hosts)), "true", seconds=60)
-    traffic = ground.traffic if reads else replace(ground.traffic, readers=0)
+    traffic = ground.traffic if reads else replace(ground.traffic, readers=0, fresh_readers=0)
     return traffic.bearable(took, time.monotonic() - begin)
 
 
@@ -195,7 +196,7 @@ def _suffer(
     ground: Ground, fault: Fault, steps: Sequence[Step], recorder: Recorder
 ) -> Sequence[str]:
     """Raises PghaError where the fault could not be injected; says what could not be healed."""
-    targets = ", ".join(step.host for step in steps)
+    targets = ", ".join(step.host for step in steps if step.strikes)
     ground.tell(targets, fault.doc)
     recorder.mark(Moment.INJECTED)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from builder.resources.base import quoted
 
@@ -22,7 +23,8 @@ _ALONE = "exec 9>>/run/pgha-drill.lock; flock -w 60 9 || exit 1\n"
 class Script:
     """Shell on a host: `before` only looks, `do` harms, `undo` heals.
 
-    `undo` may use what `before` put into shell variables named in `keeps`.
+    `undo` may use what `before` put into shell variables named in `keeps`. Not `strikes`: it only
+    sets the scene, and its host stays as well as it was.
     """
 
     host: str
@@ -31,6 +33,7 @@ class Script:
     undo: str = ""
     keeps: tuple[str, ...] = ()
     seconds: float = 30
+    strikes: bool = True
 
     def text(self) -> str:
         if not self.undo:
@@ -62,6 +65,7 @@ class PowerOff:
     """The host's power is cut, and comes back. Needs a provider with power."""
 
     host: str
+    strikes: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,7 @@ class Freeze:
     """The host hangs, and goes on. Needs a provider that can."""
 
     host: str
+    strikes: ClassVar[bool] = True
 
 
 Step = Script | PowerOff | Freeze
@@ -256,6 +261,13 @@ def signal_postgresql(host: str, psql: str, select: str, name: str, undo: str = 
         undo=undo,
         keeps=("pid",) if undo else (),
     )
+
+
+def much_wal(host: str, psql: str, megabytes: int) -> Script:
+    """Messages that nobody reads, in the stream that replicas receive."""
+    text = "SELECT pg_logical_emit_message(false, 'pgha-drill', repeat('x', 1048576));"
+    said = f"for i in $(seq {megabytes}); do echo {quoted([text])}; done"
+    return Script(host=host, do=f"{said} | {psql} >/dev/null", strikes=False)
 
 
 TRANSACTION = "pgha-drill-transaction"

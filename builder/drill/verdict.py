@@ -6,12 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from builder.drill.fault import BALANCER_HUNG, HOST_LOST, SWITCHOVER, Bound, Fault
+from builder.drill.fault import (
+    BALANCER_HUNG,
+    HOST_LOST,
+    REPLICA_LOST,
+    SWITCHOVER,
+    Bound,
+    Fault,
+)
 from builder.drill.history import History, Kind, Moment
 from builder.drill.judge import (
     HOLDER_SECONDS,
     Figures,
     figures,
+    late_reads,
+    late_writes,
     longest_gap,
 )
 
@@ -95,12 +104,13 @@ def recovery(history: History) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What a fault is judged with, beside its history."""
+    """What a fault is judged with, beside its history. `addresses` are those of the hosts."""
 
     fault: Fault
     promises: Mapping[str, float]
     has_address: bool
     synchronous: bool
+    addresses: Mapping[str, str] = field(default_factory=dict)
     ailments: Sequence[str] = ()
     differences: Sequence[str] = field(default=())
     slowness: float = 1.0
@@ -117,9 +127,14 @@ class Case:
 
 def judged(case: Case, history: History) -> tuple[Figures, tuple[Check, ...]]:
     healed = history.marks.get(Moment.HEALED) if case.fault.two_holders else None
-    lease = case.seconds(HOST_LOST) if case.fault.stops_writes else None
-    found = figures(history, holder_from=healed, lease_seconds=lease)
-    return found, (*_safety(found, case), *_outages(found, case), *_end(case, history))
+    found = figures(history, holder_from=healed)
+    checks = (
+        *_safety(found, case),
+        *_late(history, case),
+        *_outages(found, case),
+        *_end(case, history),
+    )
+    return found, checks
 
 
 def _safety(found: Figures, case: Case) -> Iterator[Check]:
@@ -152,14 +167,21 @@ def _safety(found: Figures, case: Case) -> Iterator[Check]:
         bound=f"at most {moves}" if may_stay else str(moves),
         passed=found.failovers == moves or (may_stay and found.failovers < moves),
     )
-    if case.fault.stops_writes:
-        yield Check(
-            name="writes while nobody may lead",
-            measured=str(found.late_writes),
-            bound="0",
-            passed=found.late_writes == 0,
-        )
     yield _within("a host not watched", found.unwatched, HOLDER_SECONDS * case.slowness)
+
+
+def _late(history: History, case: Case) -> Iterator[Check]:
+    """What must have ended some time after the fault came, and while it is there."""
+    if case.fault.stops_writes:
+        yield _none("writes while nobody may lead", late_writes(history, case.promises[HOST_LOST]))
+    if case.fault.stops_reads:
+        struck = [case.addresses[host] for host in history.struck]
+        late = late_reads(history, case.promises[REPLICA_LOST], struck)
+        yield _none("new sessions that read old rows", late)
+
+
+def _none(name: str, count: int) -> Check:
+    return Check(name=name, measured=str(count), bound="0", passed=count == 0)
 
 
 def _outages(found: Figures, case: Case) -> Iterator[Check]:

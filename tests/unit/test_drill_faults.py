@@ -323,6 +323,19 @@ def test_where_nobody_may_lead_nothing_is_written_once_the_lease_is_over() -> No
         assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
 
 
+def test_a_replica_that_lags_must_get_no_new_sessions() -> None:
+    read = Attempt(
+        kind=Kind.READ, fresh=True, begin=4, end=4, outcome=Outcome.ACK, member="10.0.0.22"
+    )
+    told = history(4.0)
+    told = replace(told, held=(2.0, 9.0), struck=("pg2",), attempts=(*told.attempts, read))
+    lags = replace(CASE.fault, stops_reads=True, writes=None)
+    case = replace(CASE, fault=lags, addresses={"pg1": "10.0.0.21", "pg2": "10.0.0.22"})
+    for seconds, wrong in ((1.5, {"new sessions that read old rows"}), (3.0, set())):
+        promised = replace(case, promises={"replica lost": seconds})
+        assert {c.name for c in judged(promised, told)[1] if not c.passed} == wrong
+
+
 def test_a_host_that_nobody_heard_was_not_proven_to_be_anything() -> None:
     told = replace(history(4.0), watched=("pg1",), end=60.0)
     fault = replace(CASE.fault, writes=None)

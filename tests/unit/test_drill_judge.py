@@ -12,6 +12,8 @@ from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sampl
 from builder.drill.judge import (
     double,
     figures,
+    late_reads,
+    late_writes,
     lost,
     outage,
     several_servers,
@@ -180,8 +182,18 @@ def test_without_any_write_there_was_no_failover_to_see() -> None:
 def test_what_is_written_after_the_lease_is_counted_while_the_fault_is_there() -> None:
     attempts = tuple(ack(n, float(n)) for n in range(1, 9))
     history = History(begin=0, end=9, attempts=attempts, held=(2.0, 7.0))
-    assert figures(history, lease_seconds=2.5).late_writes == 3
-    assert figures(history).late_writes == 0
+    assert late_writes(history, 2.5) == 3
+
+
+def test_reads_are_late_where_a_struck_member_answers_on_a_new_connection() -> None:
+    def read(at: float, member: str, *, fresh: bool = True) -> Attempt:
+        return replace(ack(1, at, member=member), kind=Kind.READ, fresh=fresh)
+
+    attempts = (read(4, "b"), read(6, "b"), read(6.1, "a"), read(6.2, "b", fresh=False))
+    history = History(begin=0, end=9, attempts=attempts, held=(2.0, 7.0))
+    assert late_reads(history, 2.5, ["b"]) == 1
+    assert late_reads(history, 1.5, ["b"]) == 2
+    assert late_reads(history, 2.5, []) == 0
 
 
 # ── waiting ─────────────────────────────────────────────────────────────────────────────────────
