@@ -95,9 +95,11 @@ def _priced(change: Change) -> Change:
 
 def triggered(change: Change, causes: tuple[str, ...]) -> Change:
     """The same resource, made to act by changes of others (`causes`, of its triggers)."""
-    if not causes or change.action is Action.DECIDE:
+    if not causes:
         return change
     asked = max(change.resource.triggers()[cause] for cause in causes)
+    if change.action is Action.DECIDE:
+        return replace(change, trigger=asked, triggered=causes)
     action = Action.UPDATE if change.action is Action.NONE else change.action
     return _priced(
         replace(change, action=action, trigger=max(asked, change.trigger), triggered=causes)
@@ -107,13 +109,12 @@ def triggered(change: Change, causes: tuple[str, ...]) -> Change:
 def removed(resource: Resource, observed: Observed) -> Change:
     """A resource that has left the spec."""
     if isinstance(observed, Unknown):
-        return Change(
-            resource=resource, action=Action.DECIDE, observed=observed, reason=observed.reason
-        )
+        return replace(difference(resource, observed, None), leaves=True)
     change = Change(
         resource=resource,
         action=Action.DELETE,
         observed=observed,
+        leaves=True,
         reason="it has left the spec",
     )
     return _priced(change)

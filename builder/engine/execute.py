@@ -169,8 +169,7 @@ class Apply:
             self._waiting.discard(failure.address)
             self._close_group(failure.address)
         self._waiting |= ran.left
-        if ran.lost:
-            self._dead.add(ran.lost)
+        self._dead |= ran.lost
 
     def _close_group(self, address: str) -> None:
         """Where one member may be down, no other is taken down."""

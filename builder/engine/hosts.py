@@ -49,7 +49,7 @@ class Hosts:
             seen = probe.read(outcome.tail)
         except TransportError as error:
             failures = [Failure(address=change.address, said=str(error)) for change in batch]
-            return Ran(failures=failures, lost=host)
+            return Ran(failures=failures, lost=frozenset({host}))
         told = replace(outcome, said=outcome.said or said.stderr)
         return judged([changes for _, changes in work], told, seen)
 
@@ -64,6 +64,7 @@ class Hosts:
             held=[*found.held, *(change for one in ran for change in one.held)],
             failures=[*found.failures, *(failure for one in ran for failure in one.failures)],
             left=frozenset().union(*(one.left for one in ran)),
+            lost=frozenset().union(*(one.lost for one in ran)),
         )
 
     def end(self) -> None:
@@ -94,14 +95,17 @@ class Hosts:
     def _one_by_one(self, work: Mapping[str, Sequence[Change]]) -> Iterator[Ran]:
         """Host after host. Where turns matter, a failure ends it: the next could cost more."""
         firsts = {host: batch[0] for host, batch in work.items()}
+        failed = ""
         for host in in_turn(self.connections, firsts):
-            if self.is_ending():
+            if failed:
+                said = f"not begun, for its turn comes after {failed}, where it failed"
+                yield Ran(failures=[Failure(address=c.address, said=said) for c in work[host]])
+            elif self.is_ending():
                 yield Ran(left=frozenset(change.address for change in work[host]))
-                continue
-            ran = self.carry_out(host, work[host])
-            yield ran
-            if ran.failures and firsts[host].resource.turn():
-                return
+            else:
+                ran = self.carry_out(host, work[host])
+                yield ran
+                failed = host if ran.failures and firsts[host].resource.turn() else ""
 
     def _write(self, host: str) -> Failure | None:
         script = Script(host=host, pieces=[self.ledger.piece(host)])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, groupby
 
 from builder.engine import diff
 from builder.engine.observe import Look, merged_with_host, recorded
 from builder.engine.script import Outcome, Piece
-from builder.resources.base import Action, Change, Present, Resource, Unknown
+from builder.resources.base import Absent, Action, Change, Present, Resource, Unknown
 from builder.resources.steps import Step
 
 
@@ -25,13 +25,13 @@ class Failure:
 class Ran:
     """What came of a batch: what holds now, what failed, and by address what was not begun.
 
-    `lost` is the host, where its connection broke.
+    `lost` are hosts whose connection broke.
     """
 
     held: Sequence[Change] = ()
     failures: Sequence[Failure] = ()
     left: frozenset[str] = frozenset()
-    lost: str | None = None
+    lost: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,23 +49,20 @@ def decided(late: Sequence[Change], looks: Mapping[str, Look]) -> Decided:
     failures: list[Failure] = []
     work: dict[str, list[Change]] = {}
     for old in late:
-        observed, host = merged_with_host(old.resource, looks)
-        new = diff.difference(old.resource, observed, recorded(old.resource, looks))
-        change = _kept(old, new)
+        resource, leaves = old.resource, old.leaves
+        observed, host = merged_with_host(resource, looks)
+        change = (
+            diff.removed(resource, observed)
+            if leaves
+            else diff.difference(resource, observed, recorded(resource, looks))
+        )
         if isinstance(observed, Unknown):
             failures.append(Failure(address=old.address, said=observed.reason))
-        elif change.action is Action.NONE:
+        elif change.action is Action.NONE or (leaves and isinstance(observed, Absent)):
             held.append(change)
         else:
             work.setdefault(host, []).append(change)
     return Decided(held=held, failures=failures, work=work)
-
-
-def _kept(old: Change, new: Change) -> Change:
-    """A removal stays one; otherwise what the look says."""
-    if old.action is Action.DELETE or old.reason == "it has left the spec":
-        return replace(old, action=Action.DELETE)
-    return new
 
 
 def pieces(batch: Sequence[Change]) -> Iterator[tuple[Piece, Sequence[Change]]]:
@@ -111,13 +108,13 @@ def _complaint(change: Change, seen: Look) -> str:
     if not resource.observed_in_plan:
         return ""
     observed = seen.observed.get(resource.address, Unknown("not looked at"))
+    if isinstance(observed, Unknown):
+        return f"it could not be looked at again: {observed.reason}"
     if change.action is Action.DELETE:
         stays = isinstance(observed, Present) and not resource.is_gone(observed)
         return "it is still there" if stays else ""
     after = diff.difference(resource, observed, None)
     if after.action is Action.NONE:
         return ""
-    if isinstance(observed, Unknown):
-        return f"it could not be looked at again: {observed.reason}"
     left = ", ".join(item.name for item in after.attributes)
     return f"its steps ran without an error, and it still differs: {left}"

@@ -65,11 +65,11 @@ class Ledger:
         ]
 
     def _begun(self, host: str, manifest: Manifest) -> Manifest:
-        """A unit that does not run yet owes no restart: its start reads what is new."""
         begun = [
-            (change.resource, change.trigger if change.impact else Impact.NONE)
+            (change.resource, _owed(change))
             for change in (*self._plan.pending, *self._plan.owed)
-            if host in change.resource.hosts and change.action in {Action.CREATE, Action.UPDATE}
+            if host in change.resource.hosts
+            and (change.triggered or change.action in {Action.CREATE, Action.UPDATE})
         ]
         known = replace(manifest, hosts={**self._plan.departed, **self._plan.hosts})
         return known.begun(self._plan.cluster, begun)
@@ -84,3 +84,9 @@ class Ledger:
         ]
         settled = manifest.settled(self._plan.cluster, unchanged)
         return settled.without(self._plan.forgotten)
+
+
+def _owed(change: Change) -> Impact:
+    """A unit that does not run yet owes no restart: its start reads what is new."""
+    runs = change.impact or change.action is Action.DECIDE
+    return change.trigger if runs else Impact.NONE

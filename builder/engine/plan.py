@@ -23,7 +23,8 @@ class Plan:
     `changes` holds every resource, also those in sync; `blocked` maps an address to the host or
     resource that could not be looked at and that it depends on; `unreachable` maps a host to why.
     `hosts` are those of the spec with their addresses, `departed` those that have left it. `owed`
-    are units that a narrowed plan leaves out, though what it changes asks them to act.
+    are units that are blocked, or that a narrowed plan leaves out, though what is changed asks them
+    to act.
     """
 
     cluster: str
@@ -119,11 +120,13 @@ def make_plan(
     changes |= going
     guard(changes)
     changes = _with_gates(changes, edges)
+    blocked = _blocked(changes, edges, looks)
     return Plan(
         cluster=cluster,
         changes=changes,
         edges=edges,
-        blocked=_blocked(changes, edges, looks),
+        blocked=blocked,
+        owed=tuple(changes[a] for a in blocked if {*changes[a].triggered} - blocked.keys()),
         unreachable={h: seen.error.what for h, seen in looks.items() if seen.error},
         forgotten=forgotten,
         promises=promises,
@@ -145,13 +148,14 @@ def narrowed(plan: Plan, addresses: Collection[str]) -> Plan:
         if a in chosen or change.action is Action.NONE
     }
     concerned = {h for a in chosen if a in plan.changes for h in plan.changes[a].resource.hosts}
-    left_out = (change for a, change in plan.changes.items() if a not in changes)
+    left_out = {a: change for a, change in plan.changes.items() if a not in changes}
+    owed = left_out | {change.address: change for change in plan.owed}
     return replace(
         plan,
         changes=changes,
         blocked={a: cause for a, cause in plan.blocked.items() if a in chosen},
         unreachable={h: why for h, why in plan.unreachable.items() if h in concerned},
-        owed=tuple(change for change in left_out if chosen.intersection(change.triggered)),
+        owed=tuple(change for change in owed.values() if chosen.intersection(change.triggered)),
     )
 
 
@@ -213,7 +217,7 @@ def _hopeless(
 ) -> bool:
     """Unknown for good: no host can be reached, or nothing before it changes that could help."""
     reachable = [host for host in change.resource.hosts if looks[host].error is None]
-    if not reachable:
+    if not reachable or not change.resource.late:
         return True
     before = ancestors(edges, [change.address])
     return not any(changes[a].action is not Action.NONE for a in before)

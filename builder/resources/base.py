@@ -201,7 +201,8 @@ class Change:
     """The difference between desired and observed, for one resource.
 
     `trigger` is the strongest act asked for by other changes (reload, restart), `triggered` names
-    them. `diff` is the unified diff of a text, line by line.
+    them. `diff` is the unified diff of a text, line by line. What `leaves` is not in the spec any
+    more, and is to go.
     """
 
     resource: Resource
@@ -213,6 +214,7 @@ class Change:
     impact: Impact = Impact.NONE
     diff: tuple[str, ...] = ()
     drift: bool = False
+    leaves: bool = False
     reason: str = ""
 
     @property

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -26,7 +26,7 @@ from builder.engine.leftovers import leftovers
 from builder.engine.observe import Look, look
 from builder.engine.plan import Plan, make_plan, narrowed
 from builder.errors import ConnectionLost, LockedError, TransportError
-from builder.resources.base import Action, Impact, Resource
+from builder.resources.base import Action, Impact, Resource, Unknown
 from builder.resources.directory import Directory
 from builder.resources.file import File
 from builder.resources.gate import Gate
@@ -150,6 +150,11 @@ class Site:
         reached = {h: c for h, c in self.hosts.items() if seen[h].error is None}
         run = Apply(plan=plan, connections=reached, looks=seen, progress=self._tell, **more)
         return run.run()
+
+    def carry_out(self, wanted: Sequence[Resource], seen: Mapping[str, Look]) -> Result:
+        """Apply what follows from `seen`, whatever is there."""
+        plan = make_plan("c", wanted, seen, registry.kinds())
+        return Apply(plan=plan, connections=self.hosts, looks=seen, progress=self._tell).run()
 
     def _tell(self, host: str, text: str) -> None:
         with self._telling:
@@ -482,6 +487,62 @@ def test_killed_between_a_file_and_its_restart_the_restart_is_owed(site: Site) -
     assert site.apply(new).exit_code == 0
     assert "a end restart u.service" in site.said()
     assert in_sync(site, new)
+
+
+def unknown(seen: Mapping[str, Look], address: str) -> Mapping[str, Look]:
+    """The same looks, but one resource did not answer."""
+    return {
+        host: replace(one, observed={**one.observed, address: Unknown("a hiccup")})
+        if address in one.observed
+        else one
+        for host, one in seen.items()
+    }
+
+
+def test_a_unit_that_did_not_answer_is_restarted_by_the_next_apply(site: Site) -> None:
+    wanted = rolling(site, "a")
+    started(site, wanted)
+    new = with_config(wanted, b"new\n")
+    seen = unknown(site.looks(new), new[1].address)
+    assert site.carry_out(new, seen).failed == []
+    assert restarted(site) == []
+    assert site.apply(new).exit_code == 0
+    assert restarted(site) == ["a"]
+    assert in_sync(site, new)
+
+
+class Late(File):
+    """A file that can only be looked at when its needs are done."""
+
+    kind: ClassVar[str] = "late"
+    late: ClassVar[bool] = True
+
+
+def late_file(site: Site, name: str, **more: Any) -> Late:
+    return Late(hosts=("a",), name=str(site.path("a", name)), content=b"x\n", **OWN, **more)
+
+
+def test_what_left_the_spec_and_did_not_answer_is_removed_not_made_anew(site: Site) -> None:
+    one = late_file(site, "one")
+    two = late_file(site, "two", needs=(one.address,))
+    assert site.apply([one, two]).exit_code == 0
+    result = site.carry_out([], unknown(site.looks([]), one.address))
+    assert (result.exit_code, set(addresses(result))) == (0, {one.address, two.address})
+    assert not site.path("a", "one").exists()
+    assert not site.path("a", "two").exists()
+    assert site.looks([])["a"].manifest.entries == {}
+
+
+def test_a_removal_that_cannot_be_looked_at_again_stays_in_memory(site: Site) -> None:
+    wanted = site.file("a", "d/f")
+    folder = Directory(hosts=("a",), name=str(site.path("a", "d")), **OWN)
+    assert site.apply([folder, wanted]).exit_code == 0
+    seen = site.looks([folder])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(File, "parse", lambda files, _: {f.name: Unknown("no") for f in files})
+        result = site.carry_out([folder], seen)
+    assert [failure.address for failure in result.failed] == [wanted.address]
+    assert wanted.address in site.looks([folder])["a"].manifest.entries
 
 
 def test_what_a_narrowed_plan_leaves_out_is_not_forgotten(site: Site) -> None:

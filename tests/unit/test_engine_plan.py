@@ -21,10 +21,12 @@ from builder.engine.plan import Plan, make_plan, narrowed
 from builder.engine.schedule import make_schedule
 from builder.errors import ConnectionLost, PlanError, StalePlanError
 from builder.resources.base import Absent, Action, Impact, Observed, Present, Resource, Unknown
+from builder.resources.database_role import DatabaseRole
 from builder.resources.directory import Directory
 from builder.resources.file import File
 from builder.resources.gate import Gate
 from builder.resources.package import Package
+from builder.resources.sql import Server
 from builder.resources.sysctl import Sysctl
 from builder.resources.unit import Unit
 
@@ -227,14 +229,29 @@ def test_what_is_unknown_is_never_made_anew() -> None:
 
 def test_what_is_unknown_until_something_before_it_changes_is_decided_then() -> None:
     package = Package(hosts=("a",), name="p")
-    behind = file(needs=(package.address,))
+    behind = DatabaseRole(
+        hosts=("a",), name="r", server=Server(port=5432), needs=(package.address,)
+    )
     seen = looks([package, behind], {package.address: Absent(), behind.address: Unknown("no")})
     plan = plan_of([package, behind], seen)
     assert [(c.address, c.action) for c in plan.differences] == [
         ("a/package:p", Action.CREATE),
-        ("a/file:/etc/f", Action.DECIDE),
+        ("a/role:r", Action.DECIDE),
     ]
     assert plan.exit_code == 2
+
+
+def test_what_is_unknown_where_it_should_be_known_is_not_touched_and_owes_what_is_asked() -> None:
+    """Systemd did not answer: the file is written, and the restart waits for another apply."""
+    config = file()
+    unit = Unit(hosts=("a",), name="u.service", restart_on=(config.address,))
+    seen = looks([config, unit], {config.address: Absent(), unit.address: Unknown("no bus")})
+    plan = plan_of([config, unit], seen)
+    assert [c.address for c in plan.differences] == [config.address]
+    assert plan.blocked == {unit.address: unit.address}
+    assert [(c.address, c.trigger) for c in plan.owed] == [(unit.address, Impact.RESTART)]
+    assert [c.address for c in narrowed(plan, [config.address]).owed] == [unit.address]
+    assert plan.exit_code == 1
 
 
 @pytest.mark.parametrize(
