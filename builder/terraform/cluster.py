@@ -24,7 +24,7 @@ from tf.utils import Diagnostics
 
 from builder.errors import MachineError, PghaError
 from builder.resources.base import Impact
-from builder.terraform.schema import CLUSTER, COMPUTED, IMPACTS
+from builder.terraform.schema import CLUSTER, COMPUTED, IMPACTS, LIMITS
 from builder.terraform.text import complain, spec_text
 from builder.terraform.work import SPEC_FILE, Cluster, Done, Seen, tell
 
@@ -77,7 +77,9 @@ class ClusterResource(Resource):  # type: ignore[misc]
         asked = {"spec", "name", "settings", "host", "directory"}
         changed = any(_differs(current.get(key), planned.get(key)) for key in asked)
         if not changed and not current.get("drift"):
-            return {**planned, **{a.name: current.get(a.name) for a in COMPUTED}}
+            kept = {**planned, **{a.name: current.get(a.name) for a in COMPUTED}}
+            limits = any(_differs(current.get(a.name), planned.get(a.name)) for a in LIMITS)
+            return {**kept, "changes": [], "impact": str(Impact.NONE)} if limits else kept
         if not _known(planned):
             return {**planned, **{a.name: Unknown for a in COMPUTED if a.name != "id"}}
         try:

@@ -50,7 +50,7 @@ _HOST = SetNestedBlock(
         description="A machine of the cluster.",
     ),
 )
-_LIMITS = [
+LIMITS = [
     Attribute(
         "max_impact",
         String(),
@@ -112,7 +112,7 @@ COMPUTED = [
 ]
 CLUSTER = Schema(
     version=0,
-    attributes=[*SOURCE, *_LIMITS, *COMPUTED],
+    attributes=[*SOURCE, *LIMITS, *COMPUTED],
     block_types=[_HOST],
     description="A PostgreSQL cluster: etcd, Patroni, HAProxy, Keepalived.",
 )

@@ -158,6 +158,15 @@ def test_nothing_changes_where_nothing_was_changed_and_nobody_is_asked(
     assert read_dynamic_value(planned.planned_state) == before
 
 
+@pytest.mark.parametrize("limit", [{"max_impact": "reload"}, {"deletion_protection": False}])
+def test_another_limit_changes_nothing_on_the_hosts(
+    limit: dict[str, Any], asked: Servicer, tmp_path: Path
+) -> None:
+    before = state(tmp_path, changes=["~ one/file:/x"], impact="reload")
+    planned = read_dynamic_value(plan(asked, before, {**before, **limit}).planned_state)
+    assert (planned["changes"], planned["impact"]) == ([], "none")
+
+
 def test_drift_is_planned_away_with_what_it_takes(
     asked: Servicer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
