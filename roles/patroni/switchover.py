@@ -84,7 +84,7 @@ def _best(seen: Patroni, leader: str) -> str:
 
 def _rank(member: Patroni) -> tuple[bool, bool, int]:
     synchronous = member["role"] in {"sync_standby", "quorum_standby"}
-    return not streams(member), not synchronous, int(member["lag_bytes"] or 0)
+    return not streams(member), not synchronous, _lag(member)
 
 
 def _refuse_candidate(spec: ClusterSpec, seen: Patroni, name: str) -> None:
@@ -94,6 +94,7 @@ def _refuse_candidate(spec: ClusterSpec, seen: Patroni, name: str) -> None:
         (seen["paused"], "Patroni is paused"),
         (not member["answers"], f"Patroni on {name} does not answer"),
         (not streams(member), f"{name} is {member['state'] or 'not known to Patroni'}"),
+        (member["lag_bytes"] == "unknown", f"nobody knows how far {name} lags"),
         (_lag(member) > _MAX_LAG_BYTES, f"{name} lags by {_lag(member) // 1024} KiB"),
         (
             _is_synchronous(spec, seen) and member["role"] == "replica",
@@ -109,6 +110,7 @@ def _refuse_candidate(spec: ClusterSpec, seen: Patroni, name: str) -> None:
 
 
 def _lag(member: Patroni) -> int:
+    """In bytes; where Patroni says «unknown», it has no position, and is no candidate."""
     lag = member["lag_bytes"]
     return lag if isinstance(lag, int) else _MAX_LAG_BYTES + 1 if lag == "unknown" else 0
 

@@ -133,6 +133,15 @@ def test_a_switchover_goes_to_the_synchronous_standby_unless_told_otherwise(targ
     assert isinstance(seen[-1], Whole)
 
 
+def test_a_member_whose_lag_nobody_knows_comes_last(target: Target) -> None:
+    """Patroni says so of a replica without a position."""
+    lost = member("replica", lag_bytes="unknown")
+    seen = walk(switchover.switchover(target), status(pg2=lost, pg3=member()))
+    assert hosts(seen) == ["pg1", "pg3"]
+    with pytest.raises(OperationError, match="nobody knows how far pg2 lags"):
+        walk(switchover.switchover(asked(target, "pg2")), status(pg2=lost))
+
+
 def test_a_switchover_to_who_leads_already_is_done(target: Target) -> None:
     assert walk(switchover.switchover(asked(target, "pg1")), status())[1:] == [Whole()]
 
