@@ -127,7 +127,9 @@ def test_destroy_leaves_no_machine(home: Home) -> None:
     assert not (home.folder / ".pgha/orders/vagrant.json").exists()
 
 
-@pytest.mark.parametrize("scenario", ["etcd", "system", "patroni", "haproxy", "keepalived"])
+@pytest.mark.parametrize(
+    "scenario", ["etcd", "system", "patroni", "haproxy", "keepalived", "default"]
+)
 def test_a_molecule_scenario_runs_in_virtual_machines(home: Home, scenario: str) -> None:
     """After the others: so many machines at once are too much for an emulator."""
     settings = {"box": "pgha", "memory_mib": 768}
