@@ -37,11 +37,11 @@ def _loop(fragments: Sequence[str], interval: float) -> str:
     """A line per look: how long it took on the host's own clock, and the words."""
     asked = "\n".join(f"{{ {fragment}\n}}" for fragment in fragments)
     return (
-        "while :; do\n"
+        "set -f\nwhile :; do\n"
         "read -r begin _ </proc/uptime\n"
-        f"words=$({{ {asked}\n}} 2>/dev/null | tr '\\n' ' ')\n"
+        f"words=$({{ {asked}\n}} 2>/dev/null)\n"
         "read -r end _ </proc/uptime\n"
-        f'echo "$begin $end $words" || exit 0\nsleep {interval:.2f}\ndone'
+        f'echo "$begin $end" $words || exit 0\nsleep {interval:.2f}\ndone'
     )
 
 

@@ -18,7 +18,7 @@ def _script(spec: ClusterSpec, host: Host) -> str:
 def holds(spec: ClusterSpec, host: Host) -> str:
     """Prints `holder` where the address is."""
     address = spec.sections[NAME]["virtual_ip"].split("/")[0]
-    return f"ip -o -4 address show to {address}/32 | grep -q inet && echo holder"
+    return f"case $(ip -o -4 address show to {address}/32) in *inet*) echo holder ;; esac"
 
 
 def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, Any]:
