@@ -8,7 +8,7 @@ from builder.engine import diff
 from builder.engine.graph import Graph, directories_above
 from builder.engine.manifest import Entry
 from builder.engine.observe import Look, merged
-from builder.resources.base import Absent, Change, Resource, Unknown
+from builder.resources.base import Absent, Change, Resource
 from builder.resources.unit import Unit
 
 Kinds = Mapping[str, type[Resource]]
@@ -44,8 +44,6 @@ def removals(
 
 def _is_forgotten(change: Change) -> bool:
     """It is not there, or deleting it means leaving it alone."""
-    if isinstance(change.observed, Unknown):
-        return False
     return isinstance(change.observed, Absent) or not change.resource.removal()
 
 
