@@ -315,6 +315,13 @@ def test_a_crashed_leader_may_stay_only_without_a_synchronous_replica(name: str)
         assert failed(case, 1.0, moves) == wrong
 
 
+def test_only_a_synchronous_cluster_promises_that_no_write_is_lost() -> None:
+    told = replace(history(1.0), stored=frozenset())
+    for synchronous, wrong in ((True, {"acknowledged writes lost"}), (False, set())):
+        case = replace(CASE, synchronous=synchronous)
+        assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
+
+
 def test_where_nobody_may_lead_nothing_is_written_once_the_lease_is_over() -> None:
     nobody = replace(CASE.fault, stops_writes=True, writes=None)
     for lease, wrong in ((0.5, {"writes while nobody may lead"}), (2.0, set())):
