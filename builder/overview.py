@@ -10,6 +10,7 @@ from builder.engine.desired import present, roles_of
 from builder.engine.observe import Look, look
 from builder.errors import TransportError
 from builder.expiry import DaysLeft, days_left
+from builder.health import ailments
 from builder.resources.certificate import Certificate
 from builder.transport.base import Connections
 from builder.workspace import Workspace
@@ -36,6 +37,7 @@ def status(workspace: Workspace, connections: Connections) -> dict[str, Any]:
             document[role.name] = role.status.summarise(workspace.spec, answers)
     return {
         **document,
+        "ailments": ailments(workspace.spec, document),
         "certificates": _certificates(looks),
         "managed": {host: len(seen.manifest.entries) for host, seen in looks.items()},
         "connection": dict(workspace.connection_strings()),

@@ -1,4 +1,7 @@
-"""`pgha-build status`: etcd, Patroni, HAProxy, virtual IP and connection strings at a glance."""
+"""`pgha-build status`: etcd, Patroni, HAProxy, virtual IP and connection strings at a glance.
+
+Exit status 1 where something ails, so that it can be alarmed on.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
                 clear = "\x1b[H\x1b[2J" if arguments.watch else ""
                 print(clear + "\n".join(_text(document)))
             if not arguments.watch:
-                return 0 if not document["unreachable"] else 1
+                return 1 if document["ailments"] else 0
             time.sleep(arguments.watch)  # the interval that was asked for
 
 
 def _text(document: Mapping[str, Any]) -> Iterator[str]:
     yield document["cluster"]
-    for host, why in document["unreachable"].items():
-        yield f"  ! {host}: {why}"
+    yield from (f"  ! {ailment}" for ailment in document["ailments"])
     for name, role in registry.roles().items():
         if role.status and name in document:
             yield ""

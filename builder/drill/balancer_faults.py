@@ -10,7 +10,6 @@ BALANCER_FAULTS = (
     Fault(
         name="balancer-power-off",
         doc="The balancer that holds the address loses its power.",
-        reference="R12",
         steps=lambda s: [PowerOff(host=s.holder)],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
@@ -19,7 +18,6 @@ BALANCER_FAULTS = (
     Fault(
         name="balancer-isolated",
         doc="The balancer that holds the address is cut off from everything, and keeps it.",
-        reference="R12",
         steps=lambda s: [steps.cut_from_all(s.holder, s.virtual_ip)],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
@@ -29,7 +27,6 @@ BALANCER_FAULTS = (
     Fault(
         name="haproxy-kill",
         doc="HAProxy is killed on the holder of the address.",
-        reference="R13",
         steps=lambda s: [steps.kill_unit(s.holder, "haproxy.service")],
         writes=BALANCER_HUNG,
         reads=BALANCER_HUNG,
@@ -38,7 +35,6 @@ BALANCER_FAULTS = (
     Fault(
         name="haproxy-stop",
         doc="HAProxy hangs on the holder of the address (SIGSTOP).",
-        reference="R13",
         steps=lambda s: [steps.stop_unit(s.holder, "haproxy.service")],
         writes=BALANCER_HUNG,
         reads=BALANCER_HUNG,
@@ -48,7 +44,6 @@ BALANCER_FAULTS = (
     Fault(
         name="keepalived-kill",
         doc="Keepalived is killed on the holder of the address.",
-        reference="R13",
         steps=lambda s: [steps.kill_unit(s.holder, "keepalived.service")],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
@@ -57,7 +52,6 @@ BALANCER_FAULTS = (
     Fault(
         name="keepalived-stop",
         doc="Keepalived hangs on the holder (SIGSTOP), and leaves the address where it is.",
-        reference="R13",
         steps=lambda s: [steps.stop_unit(s.holder, "keepalived.service")],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
@@ -67,7 +61,6 @@ BALANCER_FAULTS = (
     Fault(
         name="vrrp-cut",
         doc="The balancers do not hear each other, so both hold the address until it is healed.",
-        reference="R15",
         steps=lambda s: [steps.cut_vrrp(s.holder)],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,

@@ -1,4 +1,4 @@
-"""Disks that are full, slow or dead, as data. Pure. References as in `builder.drill.faults`."""
+"""Disks that are full, slow or dead, as data. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ DISK_FAULTS = (
         name="leader-disk-full",
         failovers=1,
         doc="The leader's data disk is filled to the last byte.",
-        reference="R26",
         steps=lambda s: [steps.fill(s.leader, s.data[s.leader])],
         writes=DISK_LOST,
         hold_seconds=60,
@@ -26,7 +25,6 @@ DISK_FAULTS = (
     Fault(
         name="replica-disk-full",
         doc="A replica's data disk is filled to the last byte.",
-        reference="R26",
         steps=lambda s: [steps.fill(s.replicas[0], s.data[s.replicas[0]])],
         writes=REPLICA_LOST,
         hold_seconds=60,
@@ -36,7 +34,6 @@ DISK_FAULTS = (
         name="leader-disk-hangs",
         failovers=1,
         doc="The leader's data disk does not answer: what is written there waits for a minute.",
-        reference="R28",
         steps=lambda s: [steps.hang(s.leader, s.data[s.leader])],
         writes=DISK_LOST,
         hold_seconds=60,
@@ -45,7 +42,6 @@ DISK_FAULTS = (
     Fault(
         name="leader-disk-slow",
         doc="The leader's data disk takes up to half a second for a write.",
-        reference="R28",
         steps=lambda s: [steps.slow(s.leader, s.data[s.leader])],
         writes=None,
         hold_seconds=45,
@@ -54,7 +50,6 @@ DISK_FAULTS = (
     Fault(
         name="etcd-disk-full",
         doc="The data disk of a member of etcd that does not lead it is filled to the last byte.",
-        reference="R27",
         steps=lambda s: [steps.fill(s.etcd_follower, s.etcd_data[s.etcd_follower])],
         writes=ETCD_MEMBER,
         reads=ETCD_MEMBER,
@@ -64,7 +59,6 @@ DISK_FAULTS = (
     Fault(
         name="etcd-disk-slow",
         doc="The data disk of etcd's leader takes up to half a second for a write.",
-        reference="R28",
         steps=lambda s: [steps.slow(s.etcd_leader, s.etcd_data[s.etcd_leader])],
         writes=ETCD_MEMBER,
         reads=ETCD_MEMBER,

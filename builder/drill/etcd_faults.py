@@ -1,4 +1,4 @@
-"""Members of etcd that die or hang, as data. Pure. References as in `builder.drill.faults`."""
+"""Members of etcd that die or hang, as data. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ ETCD_FAULTS = (
     Fault(
         name="etcd-member-off",
         doc="A member of etcd that does not lead it loses its power.",
-        reference="R16",
         steps=lambda s: [PowerOff(host=s.etcd_follower)],
         writes=ETCD_MEMBER,
         reads=ETCD_MEMBER,
@@ -34,7 +33,6 @@ ETCD_FAULTS = (
     Fault(
         name="etcd-member-gone",
         doc="The process of an etcd member that does not lead is killed, and does not come back.",
-        reference="R16",
         steps=lambda s: [steps.kill_for_good(s.etcd_follower, "etcd.service")],
         writes=ETCD_MEMBER,
         reads=ETCD_MEMBER,
@@ -43,7 +41,6 @@ ETCD_FAULTS = (
     Fault(
         name="etcd-leader-off",
         doc="The leader of etcd loses its power.",
-        reference="R16",
         steps=lambda s: [PowerOff(host=s.etcd_leader)],
         writes=ETCD_MEMBER,
         reads=ETCD_MEMBER,
@@ -52,7 +49,6 @@ ETCD_FAULTS = (
     Fault(
         name="etcd-leader-stop",
         doc="The leader of etcd hangs (SIGSTOP).",
-        reference="R16",
         steps=lambda s: [steps.stop_main(s.etcd_leader, "etcd.service")],
         writes=ETCD_MEMBER,
         reads=ETCD_MEMBER,
@@ -62,7 +58,6 @@ ETCD_FAULTS = (
     Fault(
         name="etcd-majority-off",
         doc="Most of etcd loses its power.",
-        reference="R17",
         steps=lambda s: [PowerOff(host=host) for host in _majority(s)],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
@@ -72,7 +67,6 @@ ETCD_FAULTS = (
     Fault(
         name="etcd-majority-gone",
         doc="Most of etcd's processes are killed, and do not come back.",
-        reference="R17",
         steps=lambda s: [steps.kill_for_good(host, "etcd.service") for host in _majority(s)],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
@@ -83,7 +77,6 @@ ETCD_FAULTS = (
         name="etcd-majority-gone-and-replica-isolated",
         failovers=1,
         doc="Most of etcd is killed for good, and a replica cut off: nobody may lead.",
-        reference="R18",
         steps=lambda s: [
             *(steps.kill_for_good(host, "etcd.service") for host in _majority(s)),
             steps.cut_from_all(s.replicas[0]),
@@ -97,7 +90,6 @@ ETCD_FAULTS = (
         name="etcd-majority-and-replica-off",
         failovers=1,
         doc="Most of etcd and a replica lose their power: nobody may lead.",
-        reference="R18",
         steps=lambda s: [*(PowerOff(host=h) for h in _majority(s)), PowerOff(host=s.replicas[0])],
         writes=None,
         stops_writes=True,

@@ -36,7 +36,6 @@ class Fault:
 
     name: str
     doc: str
-    reference: str
     steps: Callable[[Scene], Sequence[Step]]
     writes: Bound | None
     reads: Bound | None = None

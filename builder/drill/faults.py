@@ -1,7 +1,7 @@
 """The faults, as data: what is done to whom, what must hold, and where the bound comes from. Pure.
 
-References are rows of the table in the docs (R1 …). Bounds are promises of the cluster's roles, by
-name, which follow from `failover.preset`; or seconds where no timing is involved.
+Bounds are promises of the cluster's roles, by name, which follow from `failover.preset`; or seconds
+where no timing is involved.
 """
 
 from __future__ import annotations
@@ -74,7 +74,6 @@ _ALL = (
         name="switchover",
         failovers=1,
         doc="The leader is moved on purpose.",
-        reference="planned",
         steps=_switchover,
         writes=SWITCHOVER,
         obstacle=needs_replica,
@@ -83,7 +82,6 @@ _ALL = (
         name="switchover-long-transaction",
         failovers=1,
         doc="The leader is moved on purpose while a transaction has been open on it and works.",
-        reference="R31",
         steps=lambda s: [
             steps.long_transaction(s.leader, _psql(s)),
             *_switchover(s),
@@ -96,7 +94,6 @@ _ALL = (
         failovers=1,
         may_stay=True,
         doc="The leader's postmaster is killed.",
-        reference="R1",
         steps=_signal(_POSTMASTER, "KILL"),
         writes=CRASHED,
         obstacle=needs_replica,
@@ -104,7 +101,6 @@ _ALL = (
     Fault(
         name="backend-kill",
         doc="One session's process on the leader is killed; PostgreSQL restarts all of them.",
-        reference="R2",
         steps=_signal(_BACKEND, "KILL"),
         writes=5.0,
     ),
@@ -113,7 +109,6 @@ _ALL = (
         failovers=1,
         may_stay=True,
         doc="The leader's postmaster hangs (SIGSTOP): open sessions work, new ones do not.",
-        reference="R6",
         steps=_signal(_POSTMASTER, "STOP", 'kill -CONT "$pid" 2>/dev/null || true'),
         writes=POSTGRESQL_HUNG,
         hold_seconds=45,
@@ -122,7 +117,6 @@ _ALL = (
     Fault(
         name="replica-postgres-kill",
         doc="A replica's postmaster is killed.",
-        reference="R1",
         steps=_signal(_POSTMASTER, "KILL", on=_replica),
         writes=REPLICA_LOST,
         obstacle=needs_replica,
@@ -130,7 +124,6 @@ _ALL = (
     Fault(
         name="replica-lags",
         doc="A replica receives nothing more (its walreceiver hangs) while much is written.",
-        reference="R33",
         steps=lambda s: [
             *_signal(_RECEIVER, "STOP", 'kill -CONT "$pid" 2>/dev/null || true', _replica)(s),
             steps.much_wal(s.leader, _psql(s), _LAG_MEGABYTES),
@@ -143,7 +136,6 @@ _ALL = (
     Fault(
         name="patroni-kill",
         doc="Patroni is killed on the leader; PostgreSQL goes on.",
-        reference="R3",
         steps=lambda s: [steps.kill_main(s.leader, "patroni.service")],
         writes=5.0,  # open sessions go on; new ones wait until the balancers see Patroni again
     ),
@@ -151,7 +143,6 @@ _ALL = (
         name="patroni-stop",
         failovers=1,
         doc="Patroni hangs on the leader (SIGSTOP) for a minute.",
-        reference="R5",
         steps=lambda s: [steps.stop_main(s.leader, "patroni.service")],
         writes=HOST_LOST,
         hold_seconds=60,
@@ -161,7 +152,6 @@ _ALL = (
         name="patroni-gone",
         failovers=1,
         doc="Patroni is killed on the leader for good; PostgreSQL goes on without it.",
-        reference="R4",
         steps=lambda s: [steps.kill_for_good(s.leader, "patroni.service")],
         writes=HOST_LOST,
         hold_seconds=60,
@@ -172,7 +162,6 @@ _ALL = (
         name="host-power-off",
         failovers=1,
         doc="The leader's power is cut.",
-        reference="R8",
         steps=lambda s: [PowerOff(host=s.leader)],
         writes=HOST_LOST,
         hold_seconds=40,
@@ -181,7 +170,6 @@ _ALL = (
     Fault(
         name="replica-power-off",
         doc="A replica's power is cut.",
-        reference="R9",
         steps=lambda s: [PowerOff(host=s.replicas[0])],
         writes=REPLICA_LOST,
         hold_seconds=30,
@@ -191,7 +179,6 @@ _ALL = (
         name="freeze-leader",
         failovers=1,
         doc="The leader's host hangs for a minute, and then goes on as if nothing had been.",
-        reference="R7",
         steps=lambda s: [Freeze(host=s.leader)],
         writes=HOST_LOST,
         hold_seconds=60,
@@ -203,7 +190,6 @@ _ALL = (
         name="leader-isolated",
         failovers=1,
         doc="The leader is cut off from everything.",
-        reference="R21",
         steps=lambda s: [steps.cut_from_all(s.leader)],
         writes=HOST_LOST,
         hold_seconds=45,
@@ -213,7 +199,6 @@ _ALL = (
         name="leader-deaf",
         failovers=1,
         doc="The leader hears nobody, and is heard by all.",
-        reference="R21",
         steps=lambda s: [steps.deaf(s.leader)],
         writes=HOST_DEAF,
         hold_seconds=45,
@@ -222,7 +207,6 @@ _ALL = (
     Fault(
         name="replica-isolated",
         doc="A replica is cut off from everything.",
-        reference="R9",
         steps=lambda s: [steps.cut_from_all(s.replicas[0])],
         writes=REPLICA_LOST,
         hold_seconds=45,
@@ -231,7 +215,6 @@ _ALL = (
     Fault(
         name="leader-cut-from-etcd",
         doc="The leader is cut off from etcd only.",
-        reference="R20",
         steps=lambda s: [steps.cut_from(s.leader, _others(s, s.etcd))],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
@@ -241,7 +224,6 @@ _ALL = (
     Fault(
         name="leader-cut-from-replica",
         doc="The leader is cut off from its replicas only.",
-        reference="R23",
         steps=lambda s: [steps.cut_from(s.leader, _others(s, s.replicas))],
         writes=REPLICA_LOST,
         hold_seconds=30,
@@ -250,7 +232,6 @@ _ALL = (
     Fault(
         name="loss-20-percent",
         doc="A fifth of the packets between the leader and etcd is lost, both ways.",
-        reference="R25",
         steps=lambda s: [steps.lossy(s.leader, _others(s, s.etcd), 20)],
         writes=NO_PAUSE,
         hold_seconds=60,

@@ -1,4 +1,4 @@
-"""What a recorded history proves: pure functions, from faults.md's list of what must stay true."""
+"""What a recorded history proves of what must stay true (docs/how-to/drill.md). Pure."""
 
 from __future__ import annotations
 

@@ -59,7 +59,6 @@ class Result:
         found = self.figures
         return {
             "name": self.fault.name,
-            "reference": self.fault.reference,
             "doc": self.fault.doc,
             "at": self.at,
             "targets": list(self.targets),

@@ -167,7 +167,7 @@ def impact(changes: Sequence[Change]) -> str:
 
 
 def document(plan: Plan) -> Mapping[str, Any]:
-    """The plan for a program. Its shape is an interface: docs/reference/plan.md."""
+    """The plan for a program. Its shape is an interface."""
     return {
         "cluster": plan.cluster,
         "fingerprint": plan.fingerprint(),

@@ -60,7 +60,7 @@ class ExistingProvider:
         raise MachineError(
             "these machines are not ours to unmake",
             why="machines.provider is `existing`.",
-            do="Take the roles off the hosts in cluster.yml and apply, or reinstall them.",
+            do="Reinstall them; or, on each: systemctl disable --now keepalived haproxy patroni etcd",
         )
 
     def _config(self) -> OpenSshConfig:

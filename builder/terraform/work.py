@@ -21,7 +21,6 @@ from builder.engine.observe import look, merged, merged_with_host
 from builder.engine.plan import Plan
 from builder.engine.script import Piece, Script
 from builder.errors import PghaError, TransportError
-from builder.health import ailments
 from builder.overview import status
 from builder.resources.base import Action, Impact, Observed, Present, Resource, Unknown
 from builder.resources.steps import Step
@@ -131,7 +130,7 @@ class Cluster:
         """The JSON of `pgha-build status`, and what is wrong."""
         with self.workspace.connected() as connections:
             document = status(self.workspace, connections)
-        return document, ailments(self.workspace.spec, document)
+        return document, document["ailments"]
 
     # ── inside the database ─────────────────────────────────────────────────────────────────────
     def role(self, name: str, **options: Any) -> Resource:

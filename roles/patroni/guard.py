@@ -20,7 +20,8 @@ def guard(spec: ClusterSpec, changes: Mapping[str, Change]) -> None:
         raise PlanError(
             f"no database host would be left: {', '.join(stopped)} would be stopped",
             why="That is the end of the cluster, and of its only copies of the data.",
-            do="Keep the role patroni on one host; to end the cluster: pgha-build destroy",
+            do="Keep the role patroni on one host. To end the cluster: pgha-build destroy, or "
+            "reinstall the hosts where they are not ours to unmake.",
         )
     left = [c.resource for c in leaving if _is_data(c) and c.resource.hosts[0] in staying]
     if left:

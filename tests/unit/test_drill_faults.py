@@ -97,7 +97,6 @@ def who(spec: ClusterSpec) -> Scene:
 def test_a_drill_is_named_as_it_is_called_and_says_what_it_does(fault: Fault) -> None:
     assert FAULTS[fault.name] is fault
     assert fault.doc.endswith(".")
-    assert fault.reference
     assert 10 <= fault.hold_seconds <= 120
 
 
