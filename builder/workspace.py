@@ -118,13 +118,16 @@ class Workspace:
             return {}
         hosts = {name: Host(name=name, address=a, roles=(), ssh=self.spec.ssh) for name, a in gone}
         endpoints = registry.provider(replace(self.spec, hosts=hosts)).endpoints()
-        connections.reach(endpoints)
+        connections.reach({n: e for n, e in endpoints.items() if n not in connections})
         found = look({name: connections[name] for name in hosts}, ())
-        return {
+        ours = {
             name: seen
             for name, seen in found.items()
             if seen.error or (seen.manifest.entries and seen.manifest.cluster == self.spec.name)
         }
+        for name in found.keys() - ours.keys():
+            connections.drop(name)
+        return ours
 
     def _departed(self, looks: Mapping[str, Look]) -> Sequence[tuple[str, str]]:
         """Name and address of every host that a manifest lists and the spec does not."""
@@ -146,6 +149,18 @@ class Workspace:
                     do="Bring the secrets file of this cluster back, from your copy.",
                 )
 
+    def _refuse_renamed(self, departed: Mapping[str, str]) -> None:
+        """The same machine would be cleaned under its old name, data and all."""
+        names = {host.address: host.name for host in self.spec.hosts.values()}
+        for old, address in departed.items():
+            if address in names:
+                raise PlanError(
+                    f"{names[address]} has the address of {old}, which has left cluster.yml",
+                    why=f"What is there is known as {old}'s, and would be removed as such.",
+                    do=f"Call it {old} again. Where the machine was installed anew: "
+                    f"pgha-build state forget {old}",
+                )
+
     # ── planning ────────────────────────────────────────────────────────────────────────────────
     def keep_secrets(self) -> None:
         """Write down what the spec newly needs, before any host gets it."""
@@ -161,6 +176,8 @@ class Workspace:
     ) -> Plan:
         """The plan, with unified diffs of what a person may read."""
         refuse_strays(self.desired.resources)
+        departed = {name: a for name, a in self._departed(looks) if name in looks}
+        self._refuse_renamed(departed)
         plan = make_plan(
             self.spec.name,
             self.desired.resources,
@@ -170,7 +187,7 @@ class Workspace:
             refine=self._refine,
             guard=self._guard,
             hosts={host.name: host.address for host in self.spec.hosts.values()},
-            departed=dict(self._departed(looks)),
+            departed=departed,
         )
         return with_diffs(self._narrowed(plan, only), connections)
 

@@ -42,8 +42,8 @@ class Result:
 
 @dataclass(kw_only=True)
 class Apply:
-    """One run. `connections` are the reachable hosts; `looks` what they said under the lock, and
-    `lock_lost` says why that does not hold any more."""
+    """One run. `looks` are what the hosts said under the lock, and `lock_lost` says why that does
+    not hold any more. Of `connections` count only those to hosts that could be looked at."""
 
     plan: Plan
     connections: Mapping[str, Connection]
@@ -53,6 +53,8 @@ class Apply:
     lock_lost: Callable[[], LockedError | None] = lambda: None
 
     def __post_init__(self) -> None:
+        seen = {host for host, one in self.looks.items() if one.error is None}
+        self.connections = {h: c for h, c in self.connections.items() if h in seen}
         work = {change.address: change for change in self.plan.pending}
         self._schedule = make_schedule(work, self.plan.edges, self.connections)
         found = {host: self.looks[host].manifest for host in self.connections}
@@ -76,9 +78,12 @@ class Apply:
 
     def run(self) -> Result:
         """Carry out everything that can be. KeyboardInterrupt once: finish the running steps."""
-        with ThreadPoolExecutor(max_workers=len(self.connections) + 4) as pool:
+        pool = ThreadPoolExecutor(max_workers=len(self.connections) + 4)
+        try:
             while self._submit(pool) or self._running:
                 self._collect()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
         if self._is_ours():
             self._ledger.close()
             outdated = [host for host in self._ledger.outdated() if host not in self._dead]
@@ -153,6 +158,8 @@ class Apply:
         try:
             finished, _ = wait(self._running, return_when=FIRST_COMPLETED)
         except KeyboardInterrupt:
+            if self._result.interrupted:
+                raise
             self.stop()
             return
         for future in finished:

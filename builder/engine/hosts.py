@@ -45,6 +45,8 @@ class Hosts:
         )
         try:
             said = self._run(script)
+            if said is None:
+                return Ran(left=frozenset(change.address for change in batch))
             outcome = script.outcome(said.stdout)
             seen = probe.read(outcome.tail)
         except TransportError as error:
@@ -78,10 +80,13 @@ class Hosts:
         with ThreadPoolExecutor(max_workers=max(1, len(hosts))) as pool:
             return [failure for failure in pool.map(self._write, hosts) if failure]
 
-    def _run(self, script: Script) -> Completed:
+    def _run(self, script: Script) -> Completed | None:
+        """None where nothing new may begin: asked once `end` would find it."""
         host = script.host
         self._running[script.nonce] = script
         try:
+            if self.is_ending():
+                return None
             said = self.connections[host].run(
                 script.text(),
                 timeout_seconds=script.timeout_seconds,

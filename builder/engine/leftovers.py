@@ -18,19 +18,41 @@ def leftovers(
     resources: Sequence[Resource], looks: Mapping[str, Look], kinds: Kinds
 ) -> Sequence[Resource]:
     """As resources that can be looked at."""
-    wanted = {resource.address for resource in resources}
+    known = _Wanted(resources)
+    return [
+        kinds[entry.kind].revive(entry.hosts, entry.name, entry.recall)
+        for entry in _unlisted(known, looks)
+        if entry.kind in kinds and not known.otherwise(entry)
+    ]
+
+
+def readdressed(resources: Sequence[Resource], looks: Mapping[str, Look]) -> tuple[str, ...]:
+    """Addresses under which something is known that is wanted, and called otherwise by now.
+
+    A role of the database is `pg1/role:app` while pg1 is alone, and `cluster/role:app` once it is
+    not.
+    """
+    known = _Wanted(resources)
+    return tuple(entry.address for entry in _unlisted(known, looks) if known.otherwise(entry))
+
+
+class _Wanted:
+    def __init__(self, resources: Sequence[Resource]) -> None:
+        self.addresses = {resource.address for resource in resources}
+        self._things = {(r.kind, r.name, host) for r in resources for host in r.hosts}
+
+    def otherwise(self, entry: Entry) -> bool:
+        return any((entry.kind, entry.name, host) in self._things for host in entry.hosts)
+
+
+def _unlisted(known: _Wanted, looks: Mapping[str, Look]) -> Sequence[Entry]:
     found = {
         entry.address: entry
         for seen in looks.values()
         for entry in seen.manifest.entries.values()
-        if entry.address not in wanted and entry.kind in kinds
+        if entry.address not in known.addresses
     }
-    return [_revived(entry, looks, kinds) for entry in found.values()]
-
-
-def _revived(entry: Entry, looks: Mapping[str, Look], kinds: Kinds) -> Resource:
-    hosts = tuple(host for host in entry.hosts if host in looks) or entry.hosts
-    return kinds[entry.kind].revive(hosts, entry.name, entry.recall)
+    return list(found.values())
 
 
 def removals(

@@ -10,7 +10,14 @@ from graphlib import TopologicalSorter
 
 from builder.engine import diff
 from builder.engine.graph import Graph, ancestors, by_address, descendants, graph
-from builder.engine.leftovers import Kinds, leftovers, removal_edges, removals, stopped_first
+from builder.engine.leftovers import (
+    Kinds,
+    leftovers,
+    readdressed,
+    removal_edges,
+    removals,
+    stopped_first,
+)
 from builder.engine.observe import Look, merged, recorded
 from builder.expiry import DaysLeft, days_left
 from builder.resources.base import Action, Change, Impact, Present, Resource, digest
@@ -91,6 +98,7 @@ class Plan:
                     [item.name, digest(item.before), digest(item.after)]
                     for item in change.attributes
                 ],
+                digest(change.resource.attributes()) if change.action is Action.DECIDE else "",
             ]
             for change in sorted(self.differences, key=lambda change: change.address)
         ]
@@ -128,7 +136,7 @@ def make_plan(
         blocked=blocked,
         owed=tuple(changes[a] for a in blocked if {*changes[a].triggered} - blocked.keys()),
         unreachable={h: seen.error.what for h, seen in looks.items() if seen.error},
-        forgotten=forgotten,
+        forgotten=(*forgotten, *readdressed(resources, looks)),
         promises=promises,
         hosts=hosts or {},
         departed=departed or {},
@@ -216,7 +224,8 @@ def _hopeless(
     change: Change, changes: Mapping[str, Change], edges: Graph, looks: Mapping[str, Look]
 ) -> bool:
     """Unknown for good: no host can be reached, or nothing before it changes that could help."""
-    reachable = [host for host in change.resource.hosts if looks[host].error is None]
+    hosts = [host for host in change.resource.hosts if host in looks]
+    reachable = [host for host in hosts if looks[host].error is None]
     if not reachable or not change.resource.late:
         return True
     before = ancestors(edges, [change.address])

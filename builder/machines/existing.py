@@ -60,7 +60,7 @@ class ExistingProvider:
         raise MachineError(
             "these machines are not ours to unmake",
             why="machines.provider is `existing`.",
-            do="Reinstall them; or, on each: systemctl disable --now keepalived haproxy patroni etcd",
+            do="Reinstall them, or: systemctl disable --now keepalived haproxy patroni etcd",
         )
 
     def _config(self) -> OpenSshConfig:

@@ -69,6 +69,7 @@ class ClusterResource(Resource):  # type: ignore[misc]
             return current
         _warn(ctx.diagnostics, seen)
         silent = [f"! {host} cannot be reached" for host in seen.unreachable]
+        silent += [f"! {what}" for what in seen.unknown]
         return {**_filled(current, cluster), "drift": [*silent, *seen.changes]}
 
     def plan(self, ctx: PlanContext, current: State | None, planned: State) -> State | None:
@@ -217,6 +218,8 @@ def _filled(state: State, cluster: Cluster) -> State:
 def _warn(diags: Diagnostics, seen: Seen) -> None:
     for host, why in seen.unreachable.items():
         diags.add_warning(f"{host} cannot be looked at", why)
+    for what in seen.unknown:
+        diags.add_warning("Something cannot be looked at", what)
 
 
 def _report(diags: Diagnostics, cluster: Cluster, done: Done) -> None:

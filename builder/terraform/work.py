@@ -39,11 +39,12 @@ def tell(host: str, text: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One look: what apply would change, and whom it could not look at."""
+    """One look: what apply would change, and whom and what it could not look at."""
 
     changes: tuple[str, ...] = ()
     impact: str = ""
     unreachable: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class Cluster:
 
     def look(self) -> Seen:
         with self.workspace.connected() as connections:
-            return _seen(self._plan(connections))
+            return seen_in(self._plan(connections))
 
     def make_machines(self, progress: Progress) -> None:
         self.workspace.provider.up(progress)
@@ -102,7 +103,7 @@ class Cluster:
         ):
             looks = self.workspace.look(connections)
             plan = self.workspace.plan_to_apply(connections, looks)
-            seen = _seen(plan)
+            seen = seen_in(plan)
             _refuse_costly(plan, max_impact)
             if expected is not None and set(seen.changes) - set(expected):
                 raise PghaError(
@@ -121,7 +122,7 @@ class Cluster:
             started(run)
             result = run.run()
         write_connection_files(self.workspace)
-        return _done(plan, result)
+        return done_by(plan, result)
 
     def destroy(self, progress: Progress) -> None:
         self.workspace.provider.destroy(progress)
@@ -201,19 +202,31 @@ def _carry_out(
         raise PghaError(f"{resource.address}: {outcome.said or said.stderr.strip()}")
 
 
-def _seen(plan: Plan) -> Seen:
+def seen_in(plan: Plan) -> Seen:
     return Seen(
         changes=tuple(sorted(line(change) for change in plan.differences)),
         impact=render.impact(plan.pending),
         unreachable=plan.unreachable,
+        unknown=_unknown(plan),
     )
 
 
-def _done(plan: Plan, result: Result) -> Done:
+def _unknown(plan: Plan) -> tuple[str, ...]:
+    """What could not be looked at on hosts that answer; what needs it is not touched."""
+    causes = (plan.changes[a] for a, cause in plan.blocked.items() if a == cause)
+    return tuple(
+        f"{change.address}: {change.reason}"
+        for change in causes
+        if set(change.resource.hosts) - plan.unreachable.keys()
+    )
+
+
+def done_by(plan: Plan, result: Result) -> Done:
     return Done(
         failures=tuple(
             [f"{failure.address}: {failure.said}" for failure in result.failed]
             + [f"{host} cannot be reached: {why}" for host, why in plan.unreachable.items()]
+            + [f"cannot be looked at: {what}" for what in _unknown(plan)]
         ),
         left=tuple(sorted({*result.left, *plan.blocked})),
         interrupted=result.interrupted,

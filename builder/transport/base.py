@@ -98,6 +98,12 @@ class Connections(dict[str, "Connection | TransportError"], ABC):
     def reach(self, endpoints: Mapping[str, Endpoint], timeout_seconds: float = 15) -> None:
         """Connect to these, too, in parallel."""
 
+    def drop(self, host: str) -> None:
+        """Let go of a host that is no concern of ours."""
+        connection = self.pop(host)
+        if not isinstance(connection, TransportError):
+            connection.close()
+
     def reached(self) -> Mapping[str, Connection]:
         """Those that are connected by now."""
         return {host: c for host, c in self.items() if not isinstance(c, TransportError)}

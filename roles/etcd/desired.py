@@ -69,10 +69,12 @@ def resources(ctx: Context) -> Iterable[Resource]:
             *(f.address for f in tls if f.kind == "file"),
         ),
         group="etcd",
+        before_restart=_may_be_missed(ctx),
         after_restart=health(ctx.spec),
         before_stop=_leaves(ctx),
         last=_leads(ctx),
         wait=False,
+        timeout_seconds=120,
     )
 
 
@@ -103,9 +105,22 @@ def cluster_resources(spec: ClusterSpec, _: Secrets) -> Iterable[Resource]:
 
 def health(spec: ClusterSpec) -> str:
     """Shell: every member answers a linearizable read. Says who does not."""
-    hosts = ",".join(f"https://{endpoint}" for endpoint in endpoints(spec))
+    return _answer(endpoints(spec))
+
+
+def _answer(asked: Iterable[str]) -> str:
+    hosts = ",".join(f"https://{endpoint}" for endpoint in asked)
     command = f"{etcdctl(hosts)} endpoint health --dial-timeout=2s --command-timeout=3s"
     return f"r=$({command} 2>&1) || {{ echo \"$r\" | grep -v 'is healthy' | tail -n 3; exit 1; }}"
+
+
+def _may_be_missed(ctx: Context) -> str:
+    """Shell: every other member is healthy; or this one is not, and has no vote to lose."""
+    port = ctx.section("etcd")["client_port"]
+    others = [f"{h.address}:{port}" for h in members(ctx.spec) if h != ctx.host]
+    if not others:
+        return ""
+    return f"( {_answer([f'127.0.0.1:{port}'])}; ) >/dev/null || exit 0\n{_answer(others)}"
 
 
 def _leaves(ctx: Context) -> str:

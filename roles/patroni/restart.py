@@ -9,29 +9,26 @@ from dataclasses import replace
 from builder.resources.patroni_config import RestApi
 from builder.resources.steps import Shell
 
-# PostgreSQL's parameters of context `postmaster` that people change (pg_settings).
-_NEED_RESTART = frozenset(
-    {
-        "max_connections",
-        "max_wal_senders",
-        "max_worker_processes",
-        "max_replication_slots",
-        "max_prepared_transactions",
-        "max_locks_per_transaction",
-        "max_files_per_process",
-        "track_commit_timestamp",
-        "shared_buffers",
-        "shared_preload_libraries",
-        "huge_pages",
-        "wal_level",
-        "wal_buffers",
-        "wal_log_hints",
-        "archive_mode",
-        "hot_standby",
-        "autovacuum_max_workers",
-        "superuser_reserved_connections",
-    }
-)
+# PostgreSQL's parameters of context `postmaster` (pg_settings, 15 to 18), and those of extensions
+# that come with it.
+_POSTMASTER = """
+archive_mode autovacuum_freeze_max_age autovacuum_max_workers
+autovacuum_multixact_freeze_max_age autovacuum_worker_slots bonjour bonjour_name cluster_name
+commit_timestamp_buffers data_sync_retry debug_io_direct dynamic_shared_memory_type event_source
+external_pid_file hot_standby huge_page_size huge_pages ignore_invalid_pages
+io_max_combine_limit io_max_concurrency io_method jit_provider listen_addresses
+logging_collector max_active_replication_origins max_connections max_files_per_process
+max_locks_per_transaction max_logical_replication_workers max_notify_queue_pages
+max_pred_locks_per_transaction max_prepared_transactions max_replication_slots max_wal_senders
+max_worker_processes min_dynamic_shared_memory multixact_member_buffers
+multixact_offset_buffers notify_buffers old_snapshot_threshold pg_prewarm.autoprewarm
+pg_stat_statements.max port reserved_connections serializable_buffers shared_buffers
+shared_memory_type shared_preload_libraries subtransaction_buffers
+superuser_reserved_connections track_activity_query_size track_commit_timestamp
+transaction_buffers unix_socket_directories unix_socket_group unix_socket_permissions
+wal_buffers wal_decode_buffer_size wal_level wal_log_hints
+"""
+_NEED_RESTART = frozenset(_POSTMASTER.split())
 # A replica first replays what it had received. Without a time of ours Patroni takes
 # `primary_start_timeout` or, where that is 0, `pg_ctl_timeout` (60 s), and answers 503.
 _START_SECONDS = 300

@@ -1,17 +1,8 @@
-"""Plans carried out for real: a host is a folder, its shell is this machine's, below that folder.
-
-What needs root is moved there too: our state, and `systemctl`, in whose place stands a short script
-that keeps a unit's state in a file and writes down what it is told.
-"""
+"""Plans carried out for real, on hosts that are folders (`tests.unit.folders`)."""
 
 from __future__ import annotations
 
 import contextlib
-import grp
-import os
-import pwd
-import subprocess
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,146 +13,15 @@ import pytest
 from builder import registry
 from builder.engine import manifest as manifests
 from builder.engine.execute import Apply, Result
-from builder.engine.leftovers import leftovers
-from builder.engine.observe import Look, look
-from builder.engine.plan import Plan, make_plan, narrowed
-from builder.errors import ConnectionLost, LockedError, TransportError
-from builder.resources.base import Action, Impact, Resource, Unknown
+from builder.engine.observe import Look
+from builder.engine.plan import make_plan
+from builder.errors import CommandTimeout, LockedError, TransportError
+from builder.resources.base import Action, Change, Impact, Resource, Unknown
 from builder.resources.directory import Directory
 from builder.resources.file import File
 from builder.resources.gate import Gate
 from builder.resources.unit import Unit
-from builder.transport.base import Completed
-
-USER = pwd.getpwuid(os.geteuid()).pw_name
-GROUP = grp.getgrgid(os.getegid()).gr_name
-OWN = {"owner": USER, "group": GROUP}
-
-SYSTEMCTL = """#!/bin/sh
-verb=$1; shift
-here={folder}/units; log={log}
-for unit; do :; done
-file=$here/$unit
-case $verb in
-  show)
-    case "$1 $2" in "-P NeedDaemonReload") echo no; exit;; "-P "*) exit;; esac
-    first=y
-    while [ "$1" != -- ]; do shift; done; shift
-    for unit; do
-      [ $first = y ] || echo; first=
-      [ -e $here/$unit ] || {{ echo "Id=$unit"; echo LoadState=not-found; continue; }}
-      echo "Id=$unit"; echo LoadState=loaded; cat $here/$unit; echo NeedDaemonReload=no
-    done;;
-  start | restart)
-    echo "{host} begin $verb $unit" >>$log
-    sleep 0.05
-    case $unit in
-      broken*) ;;
-      *) printf 'ActiveState=active\\nUnitFileState=enabled\\n' >$file;;
-    esac
-    echo "{host} end $verb $unit" >>$log;;
-  stop | disable) echo "{host} $verb $unit" >>$log; rm -f $file;;
-  *) echo "{host} $verb $unit" >>$log;;
-esac
-"""
-
-
-class Folder:
-    """A host that is a folder. `lost` makes its connection break at the next script."""
-
-    def __init__(self, host: str, folder: Path, log: Path) -> None:
-        self.host, self.folder = host, folder
-        self.lost = False
-        for name in ("bin", "units", "etc"):
-            (folder / name).mkdir(parents=True)
-        systemctl = folder / "bin" / "systemctl"
-        systemctl.write_text(SYSTEMCTL.format(folder=folder, log=log, host=host))
-        systemctl.chmod(0o755)
-
-    def run(
-        self,
-        script: str,
-        *,
-        timeout_seconds: float,
-        on_line: Callable[[str], None] | None = None,
-    ) -> Completed:
-        if self.lost:
-            raise ConnectionLost(self.host, "the connection broke")
-        for there, here in (
-            ("/var/lib/pgha-build", f"{self.folder}/state"),
-            ("/run/pgha-build-stop-", f"{self.folder}/stop-"),
-            ("root:root", f"{USER}:{GROUP}"),
-            ("PATH=/usr/local/sbin", f"PATH={self.folder}/bin:/usr/local/sbin"),
-        ):
-            script = script.replace(there, here)
-        said = subprocess.run(
-            ["sh", "-s"],
-            input=script,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout_seconds,
-        )
-        for line in said.stdout.splitlines():
-            if on_line:
-                on_line(line)
-        return Completed(status=said.returncode, stdout=said.stdout, stderr=said.stderr, seconds=0)
-
-
-class Site:
-    """Hosts, and what is wanted of them: looked at, planned and applied as the program does."""
-
-    def __init__(self, folder: Path, hosts: Sequence[str]) -> None:
-        self.log = folder / "log"
-        self.log.touch()
-        self.hosts = {host: Folder(host, folder / host, self.log) for host in hosts}
-        self.progress: list[str] = []
-        self._telling = threading.Lock()
-
-    def path(self, host: str, name: str) -> Path:
-        return self.hosts[host].folder / "etc" / name
-
-    def file(self, host: str, name: str, content: bytes = b"x\n", **more: Any) -> File:
-        path = str(self.path(host, name))
-        return File(hosts=(host,), name=path, content=content, **OWN, **more)
-
-    def looks(self, wanted: Sequence[Resource]) -> Mapping[str, Look]:
-        seen = look(self.hosts, wanted)
-        extra = leftovers(wanted, seen, registry.kinds())
-        more = look(self.hosts, extra)
-        return {
-            host: Look(
-                host=host,
-                observed={**one.observed, **more[host].observed},
-                manifest=one.manifest,
-                error=one.error,
-            )
-            for host, one in seen.items()
-        }
-
-    def plan(self, wanted: Sequence[Resource]) -> Plan:
-        return make_plan("c", wanted, self.looks(wanted), registry.kinds())
-
-    def apply(self, wanted: Sequence[Resource], *, only: Sequence[str] = (), **more: Any) -> Result:
-        seen = self.looks(wanted)
-        plan = make_plan("c", wanted, seen, registry.kinds())
-        if only:
-            plan = narrowed(plan, only)
-        reached = {h: c for h, c in self.hosts.items() if seen[h].error is None}
-        run = Apply(plan=plan, connections=reached, looks=seen, progress=self._tell, **more)
-        return run.run()
-
-    def carry_out(self, wanted: Sequence[Resource], seen: Mapping[str, Look]) -> Result:
-        """Apply what follows from `seen`, whatever is there."""
-        plan = make_plan("c", wanted, seen, registry.kinds())
-        return Apply(plan=plan, connections=self.hosts, looks=seen, progress=self._tell).run()
-
-    def _tell(self, host: str, text: str) -> None:
-        with self._telling:
-            self.progress.append(f"{host}: {text}")
-
-    def said(self) -> list[str]:
-        return self.log.read_text().splitlines()
+from tests.unit.folders import OWN, Site
 
 
 @pytest.fixture
@@ -531,6 +391,61 @@ def test_what_left_the_spec_and_did_not_answer_is_removed_not_made_anew(site: Si
     assert not site.path("a", "one").exists()
     assert not site.path("a", "two").exists()
     assert site.looks([])["a"].manifest.entries == {}
+
+
+def test_a_host_that_could_not_be_looked_at_keeps_its_memory(site: Site) -> None:
+    """Connected, and then too slow: what it owes is still owed."""
+    wanted = rolling(site, "ab")
+    started(site, wanted)
+    unit = next(r for r in wanted if isinstance(r, Unit) and r.hosts == ("b",))
+    path = site.hosts["b"].folder / "state/manifest.json"
+    owing = site.looks(wanted)["b"].manifest.begun("c", [(unit, Impact.RESTART)])
+    path.write_text(manifests.dump(owing))
+    slow = {**site.looks(wanted), "b": Look(host="b", error=CommandTimeout("b", "too slow"))}
+    site.carry_out(with_config(wanted, b"new\n"), slow)
+    assert manifests.load(path.read_text()) == owing
+
+
+def test_a_connection_that_nobody_looked_through_is_not_used(site: Site) -> None:
+    """A host that has left the spec, and is somebody else's by now."""
+    wanted = [site.file("a", "f")]
+    seen = {host: one for host, one in site.looks(wanted).items() if host == "a"}
+    assert site.carry_out(wanted, seen).exit_code == 0
+    assert not (site.hosts["b"].folder / "state").exists()
+
+
+class Dear(Late):
+    """It costs a restart when it is looked at late."""
+
+    kind: ClassVar[str] = "dear"
+
+    def impact(self, change: Change) -> Impact:
+        return Impact.NONE if change.changes("mode") else Impact.RESTART
+
+
+def test_what_costs_more_than_the_plan_said_is_not_done(site: Site) -> None:
+    path = site.path("a", "dear")
+    dear = Dear(hosts=("a",), name=str(path), content=b"x\n", **OWN)
+    assert site.apply([dear]).exit_code == 0
+    path.chmod(0o600)
+    seen = site.looks([dear])
+    path.chmod(0o644)
+    path.write_bytes(b"somebody else's\n")
+    (failure,) = site.carry_out([dear], seen).failed
+    assert "it costs a restart, and the plan said none" in failure.said
+    assert path.read_bytes() == b"somebody else's\n"
+
+
+def test_a_second_ctrl_c_does_not_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = Gate(hosts=("a",), name="g", what="", condition="sleep 5; false", timeout_seconds=5)
+    behind = site.file("a", "f", needs=(waits.address,))
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builder.engine.execute.wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        site.apply([waits, behind])
 
 
 def test_a_removal_that_cannot_be_looked_at_again_stays_in_memory(site: Site) -> None:

@@ -241,6 +241,19 @@ def test_what_is_unknown_until_something_before_it_changes_is_decided_then() -> 
     assert plan.exit_code == 2
 
 
+def test_what_is_decided_late_is_agreed_to_as_it_is_wanted() -> None:
+    """Where nothing is known of a role, a saved plan must not stand for a more powerful one."""
+    package = Package(hosts=("a",), name="p")
+    prints = set()
+    for flags in ((), ("superuser",)):
+        role = DatabaseRole(
+            hosts=("a",), name="r", server=Server(port=5432), flags=flags, needs=(package.address,)
+        )
+        seen = looks([package, role], {package.address: Absent(), role.address: Unknown("no")})
+        prints.add(plan_of([package, role], seen).fingerprint())
+    assert len(prints) == 2
+
+
 def test_what_is_unknown_where_it_should_be_known_is_not_touched_and_owes_what_is_asked() -> None:
     """Systemd did not answer: the file is written, and the restart waits for another apply."""
     config = file()

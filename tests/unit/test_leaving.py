@@ -118,6 +118,18 @@ def test_all_database_hosts_cannot_be_replaced_at_once(
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "known"),
+    [(("pg1",), PG, "pg1/role:rewind"), (PG, ("pg1",), "cluster/role:rewind")],
+)
+def test_what_is_called_otherwise_since_there_are_more_or_fewer_hosts_stays(
+    world_of: Any, old: tuple[str, ...], new: tuple[str, ...], known: str
+) -> None:
+    plan = Move(world_of, (*ETCD, *old), (*ETCD, *new)).plan()
+    assert not [c for c in plan.pending if c.leaves and c.resource.kind in {"role", "database"}]
+    assert known in plan.forgotten
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         (ETCD, ("etcd4", "etcd5", "etcd6")),

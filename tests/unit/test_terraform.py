@@ -15,7 +15,7 @@ from tf.utils import read_dynamic_value, to_dynamic_value
 
 from builder import terraform
 from builder.cli.terraform import install
-from builder.engine.execute import Apply
+from builder.engine.execute import Apply, Result
 from builder.errors import PghaError
 from builder.resources.base import Absent, Present, Unknown
 from builder.terraform.cluster import ClusterResource
@@ -24,7 +24,7 @@ from builder.terraform.provider import PghaProvider
 from builder.terraform.serve import Servicer, guarded
 from builder.terraform.status import StatusSource
 from builder.terraform.text import Unclear, spec_text
-from builder.terraform.work import Cluster, Done, Seen, tell
+from builder.terraform.work import Cluster, Done, Seen, done_by, seen_in, tell
 
 SPEC = """
 name: orders
@@ -176,6 +176,14 @@ def test_drift_is_planned_away_with_what_it_takes(
     found = read_dynamic_value(planned.planned_state)
     assert (found["changes"], found["drift"]) == (list(seen.changes), [])
     assert found["impact"] == "restart of y on one"
+
+
+def test_what_cannot_be_looked_at_is_drift_and_fails_an_apply(seven: Any) -> None:
+    unit = seven["pg1/unit:patroni.service"]
+    plan = seven.plan(seven.looks({unit.address: Unknown("no bus")}))
+    told = f"{unit.address}: no bus"
+    assert told in seen_in(plan).unknown
+    assert f"cannot be looked at: {told}" in done_by(plan, Result()).failures
 
 
 def test_another_name_is_another_cluster(asked: Servicer, tmp_path: Path) -> None:
