@@ -111,6 +111,7 @@ class Site:
         self.log.touch()
         self.hosts = {host: Folder(host, folder / host, self.log) for host in hosts}
         self.progress: list[str] = []
+        self.kinds = dict(registry.kinds())
         self._telling = threading.Lock()
 
     def path(self, host: str, name: str) -> Path:
@@ -122,7 +123,7 @@ class Site:
 
     def looks(self, wanted: Sequence[Resource]) -> Mapping[str, Look]:
         seen = look(self.hosts, wanted)
-        extra = leftovers(wanted, seen, registry.kinds())
+        extra = leftovers(wanted, seen, self.kinds)
         more = look(self.hosts, extra)
         return {
             host: Look(
@@ -135,11 +136,11 @@ class Site:
         }
 
     def plan(self, wanted: Sequence[Resource]) -> Plan:
-        return make_plan("c", wanted, self.looks(wanted), registry.kinds())
+        return make_plan("c", wanted, self.looks(wanted), self.kinds)
 
     def apply(self, wanted: Sequence[Resource], *, only: Sequence[str] = (), **more: Any) -> Result:
         seen = self.looks(wanted)
-        plan = make_plan("c", wanted, seen, registry.kinds())
+        plan = make_plan("c", wanted, seen, self.kinds)
         if only:
             plan = narrowed(plan, only)
         reached = {h: c for h, c in self.hosts.items() if seen[h].error is None}
@@ -148,7 +149,7 @@ class Site:
 
     def carry_out(self, wanted: Sequence[Resource], seen: Mapping[str, Look]) -> Result:
         """Apply what follows from `seen`, whatever is there."""
-        plan = make_plan("c", wanted, seen, registry.kinds())
+        plan = make_plan("c", wanted, seen, self.kinds)
         return Apply(plan=plan, connections=self.hosts, looks=seen, progress=self._tell).run()
 
     def _tell(self, host: str, text: str) -> None:
