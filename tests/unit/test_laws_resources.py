@@ -184,11 +184,14 @@ def test_where_nothing_was_said_nothing_is_known(kind: str, output: str, samples
 
 @pytest.mark.parametrize("kind", LOOKED_AT)
 def test_no_noise_is_taken_for_an_answer(kind: str, samples: Any) -> None:
-    """Answers are of small letters, and Hypothesis knows the words that are in the code."""
+    """Answers are of small letters, and Hypothesis knows the words that are in the code.
+
+    But one: `{}` is a configuration of Patroni that somebody has emptied.
+    """
     wanted = first_batch(samples, kind)
 
     @settings(max_examples=40, deadline=None)
-    @given(st.text(st.characters(exclude_characters=ascii_lowercase)))
+    @given(st.text(st.characters(exclude_characters=f"{ascii_lowercase}{{}}")))
     def noise(output: str) -> None:
         assert_unknown(kind, wanted, output)
 
