@@ -58,11 +58,11 @@ def decided(late: Sequence[Change], looks: Mapping[str, Look]) -> Decided:
         )
         if isinstance(observed, Unknown):
             failures.append(Failure(address=old.address, said=observed.reason))
+        elif change.action is Action.NONE or (leaves and isinstance(observed, Absent)):
+            held.append(change)
         elif _is_dearer(old, change):
             said = f"it costs a {change.impact}, and the plan said {old.impact}: see a new plan"
             failures.append(Failure(address=old.address, said=said))
-        elif change.action is Action.NONE or (leaves and isinstance(observed, Absent)):
-            held.append(change)
         else:
             work.setdefault(host, []).append(change)
     return Decided(held=held, failures=failures, work=work)

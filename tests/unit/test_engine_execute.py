@@ -440,6 +440,16 @@ def test_what_costs_more_than_the_plan_said_is_not_done(site: Site) -> None:
     assert path.read_bytes() == b"somebody else's\n"
 
 
+def test_what_is_as_wanted_by_then_costs_nothing(site: Site) -> None:
+    path = site.path("a", "dear")
+    dear = Dear(hosts=("a",), name=str(path), content=b"x\n", **OWN)
+    assert site.apply([dear]).exit_code == 0
+    path.chmod(0o600)
+    seen = site.looks([dear])
+    path.chmod(0o644)
+    assert addresses(site.carry_out([dear], seen)) == [dear.address]
+
+
 def test_a_second_ctrl_c_does_not_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     waits = Gate(hosts=("a",), name="g", what="", condition="sleep 5; false", timeout_seconds=5)
     behind = site.file("a", "f", needs=(waits.address,))
