@@ -17,8 +17,7 @@ BALANCER_LOST = "balancer lost"
 BALANCER_HUNG = "balancer hung"
 POSTGRESQL_HUNG = "PostgreSQL hung"
 DISK_LOST = "data disk full or hung"
-NO_PAUSE = 1.0  # seconds: what a busy machine itself may take
-ETCD_MEMBER = 2.0
+NO_PAUSE = 2.0  # seconds: no timing is involved, but a busy machine pauses by itself
 
 Bound = str | float
 
