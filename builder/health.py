@@ -12,7 +12,7 @@ from builder.spec.model import ClusterSpec
 def ailments(spec: ClusterSpec, status: Mapping[str, Any]) -> list[str]:
     """What is wrong, for a person; nothing where the cluster is whole."""
     return [
-        *(f"{host}: {why}" for host, why in status["unreachable"].items()),
+        *status["unreachable"].values(),
         *_etcd(status.get("etcd")),
         *_patroni(spec, status.get("patroni")),
         *_haproxy(status.get("haproxy"), status.get("patroni")),
