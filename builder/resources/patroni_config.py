@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from builder.resources.base import (
@@ -46,6 +46,24 @@ for one in $all; do wait "$one"; done
 """
 
 
+# GET /config answers from what a member's last loop has read (patroni/api.py, do_GET_config).
+_TOLD = """\
+told=$(
+{sent}
+) || {{ printf '%s\\n' "$told"; exit 1; }}
+says() {{ {ask} "$1/config"; }}
+has_heard() {{
+  for _ in $(seq 120); do
+    now=$(says "$1") || return 0 # down: it reads it when it comes up
+    [ "$now" != "$told" ] || return 0
+    sleep 0.25
+  done
+}}
+for url in {urls}; do has_heard "$url" & done
+wait
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RestApi:
     """How each host asks the Patroni on itself: `urls` by host, without a path, and
@@ -73,9 +91,21 @@ class RestApi:
         PostgreSQL's settings in force or marked as waiting for a restart. So the time has to move
         on twice: the first says that a loop began after now, the second that it has ended.
         """
-        ask = quoted(("curl", "-s", "--max-time", "5", "--cacert", self.ca))
-        script = _EVERYBODY.format(ask=ask, urls=quoted(self.urls.values()))
+        script = _EVERYBODY.format(ask=self._ask(), urls=quoted(self.urls.values()))
         return Shell(script=script, timeout_seconds=180)
+
+    def patch_config(self, patch: Mapping[str, Any]) -> Shell:
+        """Change the dynamic configuration; ends when every member answers with the new one.
+
+        Or after 30 s: somebody else may have changed it meanwhile, which a look then tells.
+        """
+        sent = self.send("PATCH", "/config", patch, 15)
+        urls = quoted(self.urls.values())
+        script = _TOLD.format(sent=sent.script, ask=self._ask(), urls=urls)
+        return replace(sent, script=script, timeout_seconds=sent.timeout_seconds + 60)
+
+    def _ask(self) -> str:
+        return quoted(("curl", "-s", "--max-time", "5", "--cacert", self.ca))
 
     def _own_url(self) -> str:
         """Shell that sets `url`, by the name under which the engine knows the host it runs on."""
@@ -160,7 +190,7 @@ class PatroniConfig(Resource):
         patch: dict[str, Any] = {}
         for item in change.attributes:
             _nest(patch, item.name, item.after)
-        sent = self.api.send("PATCH", "/config", patch, 15)
+        sent = self.api.patch_config(patch)
         return (sent, self.api.everybody_has_read()) if changed_parameters(change) else (sent,)
 
     @classmethod

@@ -133,7 +133,7 @@ def _paused(target: Target, seen: Patroni, *, wanted: bool) -> Course:
     if not first:
         raise OperationError("no Patroni answers", do="pgha-build status says more.")
     verb = "pauses" if wanted else "resumes"
-    send = rest.send("PATCH", "/config", {"pause": wanted or None}, 15)
+    send = rest.patch_config({"pause": wanted or None})
     yield On(host=first, label=f"{verb} Patroni everywhere", steps=(send,))
     told = f"{{ {rest.curl('/patroni')}; }} | grep -q '\"pause\": true'"
     for name, member in seen["members"].items():

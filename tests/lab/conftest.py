@@ -109,7 +109,6 @@ class Cluster:
         self.name = name
         self.network = network
         self.file = home / "cluster.yml"
-        self.whole = False  # whether the test before left it so
 
     def write(self, spec: Mapping[str, Any]) -> None:
         head = {"name": self.name, "machines": {"provider": "lab"}}
@@ -135,14 +134,16 @@ class Cluster:
     def run(
         self, *arguments: str, seconds: float = 300, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """`seconds` is the limit within which it must have ended."""
+        """`seconds` is the limit within which it must have ended; else 124, as timeout(1) says."""
         with self.start(*arguments, **environment) as process:
             try:
                 stdout, stderr = process.communicate(timeout=seconds)
+                code = process.returncode
             except subprocess.TimeoutExpired:
                 process.kill()
-                raise
-        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+                stdout, stderr = process.communicate()
+                code, stderr = 124, f"{stderr}\nkilled: it had not ended after {seconds:g} s"
+        return subprocess.CompletedProcess(arguments, code, stdout, stderr)
 
     def document(self, *arguments: str, exit_code: int = 0, **options: Any) -> Any:
         """What the command says with --json."""
@@ -305,25 +306,38 @@ def blank_seven(new_cluster: ClusterMaker) -> ClusterMaker:
 
 
 @pytest.fixture(scope="session")
-def shared_seven(blank_seven: ClusterMaker) -> Cluster:
-    cluster = blank_seven()
-    done = cluster.run("up", "--yes")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return cluster
+def shared() -> list[Cluster]:
+    """The cluster that tests share; none yet, or none any more where a test has broken it."""
+    return []
 
 
 @pytest.fixture
-def seven(shared_seven: Cluster) -> Iterator[Cluster]:
+def seven(shared: list[Cluster], blank_seven: ClusterMaker) -> Iterator[Cluster]:
     """The seven hosts of `pgha-build init`, whole before, and made whole again after."""
-    text = shared_seven.file.read_text()
-    if not shared_seven.whole:
-        shared_seven.in_sync()
-    yield shared_seven
-    shared_seven.file.write_text(text)
-    shared_seven.whole = shared_seven.run("plan").returncode == 0
-    if not shared_seven.whole:
-        shared_seven.run("lab", "up")
-        shared_seven.run("apply", "--yes")
+    if not shared:
+        new = blank_seven()
+        done = new.run("up", "--yes")
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        shared.append(new)
+    cluster = shared[0]
+    text = cluster.file.read_text()
+    yield cluster
+    cluster.file.write_text(text)
+    if cluster.run("plan").returncode == 0:
+        return
+    cluster.run("lab", "up")
+    applied = cluster.run("apply", "--yes")
+    if applied.returncode or cluster.run("plan").returncode:
+        shared.clear()
+        told = "".join(
+            f"\n── {' '.join(done.args)}: {done.returncode}\n{done.stdout}{done.stderr}"
+            for done in (applied, cluster.run("plan"), cluster.run("status"))
+        )
+        logs = "journalctl -u patroni -u postgresql -n 60 --no-pager -o short-iso"
+        for host in cluster.hosts("patroni"):
+            told += f"\n── {host}\n{cluster.try_on(host, logs).stdout}"
+        cluster.run("destroy", "--yes")
+        pytest.fail(f"left so that an apply does not make it whole again:{told}")
 
 
 def _own_name(number: int) -> str:
