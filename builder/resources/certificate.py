@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import PurePosixPath
 from typing import ClassVar, Self
 
 from builder.resources.base import (
@@ -42,7 +43,10 @@ _NOWHEN = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate(Resource):
-    """`name` is the certificate's path, `key_path` its key's. `now` decides about renewal."""
+    """`name` is the certificate's path, `key_path` its key's, in the same folder.
+
+    `now` decides about renewal.
+    """
 
     kind: ClassVar[str] = "certificate"
 
@@ -152,18 +156,30 @@ class Certificate(Resource):
         return self.name, self.key_path
 
     def steps(self, change: Change) -> Sequence[Step]:
-        """The key first: whoever reads between the two sees that they do not match, and so do we.
+        """Both files get their names in one system call after the other.
 
-        A service that reads its pair anew at each connection refuses those for that moment, and
-        only where the key is another one; a renewal keeps it.
+        Who reads the pair must not see one without the other: Patroni, told to reload at that
+        moment, would be left without a REST API, and hang at the next reload (patroni/api.py,
+        `__initialize`). To write a file out to the disk can take a second; that is done before.
         """
         if self.authority is None:
             raise ValueError("a certificate from the manifest cannot be issued")
+        folder = PurePosixPath(self.name).parent
+        if folder != PurePosixPath(self.key_path).parent:
+            raise ValueError(f"{self.name} and {self.key_path} are not in the same folder")
         if isinstance(change.observed, Present) and _only(change, "key_mode"):
             return self._access()
         pem = self.authority.issue(self.request, self.key, self.now)
-        key = self._put(self.key_path, self.key.reveal().encode(), "0600")
-        return key, self._put(self.name, pem, "0644")
+        new = folder / f".{PurePosixPath(self.name).name}.pgha-pair"
+        certificate, key = (str(new / PurePosixPath(path).name) for path in self._paths)
+        return (
+            Run(argv=("mkdir", "-p", "-m", "0700", "--", str(new))),
+            self._put(key, self.key.reveal().encode(), "0600"),
+            self._put(certificate, pem, "0644"),
+            Run(argv=("mv", "-f", "-t", str(folder), "--", key, certificate)),
+            Run(argv=("sync", "--", str(folder))),
+            Run(argv=("rmdir", "--", str(new))),
+        )
 
     def _access(self) -> Sequence[Step]:
         return (

@@ -185,7 +185,8 @@ def _observed(output: str) -> Observed:
     if output.strip() == "absent":
         return Absent(elsewhere=True)
     if '"state"' not in output:
-        return Unknown(f"Patroni does not answer: {output.strip()[:160]}")
+        said = output.strip()[:160]
+        return Unknown(f"Patroni does not answer: {said} (journalctl -u patroni says more)")
     if _NO_TIMELINE in output:
         return Unread(attributes={"settings": "not in force: this replica cannot take over"})
     if _PENDING not in output:

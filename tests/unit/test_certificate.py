@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import ssl
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +17,8 @@ import pytest
 from builder.engine.diff import difference
 from builder.resources.base import Absent, Action, Observed, Present, Unknown
 from builder.resources.certificate import Certificate
-from builder.resources.steps import Put
 from builder.security.authority import Authority, CertificateRequest, derived_key, new_authority
+from tests.unit.folders import by_hand
 
 USER = pwd.getpwuid(os.geteuid()).pw_name
 GROUP = grp.getgrgid(os.getegid()).gr_name
@@ -55,10 +56,7 @@ def look(wanted: Certificate) -> Observed:
 
 def make(wanted: Certificate) -> None:
     """Its own steps, by hand."""
-    for step in difference(wanted, Absent(), None).steps():
-        assert isinstance(step, Put)
-        Path(step.path).write_bytes(step.content)
-        Path(step.path).chmod(int(step.mode, 8))
+    by_hand(difference(wanted, Absent(), None).steps())
 
 
 def differences(wanted: Certificate) -> list[str]:
@@ -101,6 +99,29 @@ def test_a_renewed_one_keeps_its_key(wanted: Certificate) -> None:
     after = Path(wanted.key_path).read_bytes(), Path(wanted.name).read_bytes()
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
     assert differences(later) == []
+
+
+def test_wherever_it_is_killed_the_pair_on_the_disk_matches(
+    wanted: Certificate, tmp_path: Path
+) -> None:
+    """Patroni that is told to reload with a pair that does not match loses its REST API."""
+    assert wanted.authority
+    make(wanted)
+    other = replace(wanted, key=derived_key(b"t" * 32, "pg1", "server", 1))
+    steps = difference(other, look(other), None).steps()
+    for step in steps:
+        by_hand([step])
+        ssl.create_default_context().load_cert_chain(wanted.name, wanted.key_path)
+    assert differences(other) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["server.crt", "server.key"]
+    by_hand(steps[:-2])
+    by_hand(steps)  # what a killed run has left is no obstacle
+    assert differences(other) == []
+
+
+def test_a_certificate_and_its_key_are_in_one_folder(wanted: Certificate) -> None:
+    with pytest.raises(ValueError, match="not in the same folder"):
+        difference(replace(wanted, key_path="/elsewhere/server.key"), Absent(), None).steps()
 
 
 Harm = Callable[[Certificate, Path, Path], object]

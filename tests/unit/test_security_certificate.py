@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 from builder.engine.diff import difference
 from builder.resources.base import Absent, Observed, Present
 from builder.resources.certificate import Certificate
-from builder.resources.steps import Put, Run
+from builder.resources.steps import Run
 from builder.security.authority import Authority, CertificateRequest, derived_key, new_authority
 from builder.security.reading import life_of, parsed, request_of
 from builder.security.secret import Secret
 from builder.security.store import open_store
+from tests.unit.folders import by_hand
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = derived_key(b"s" * 32, "pg1", "server", 1)
@@ -50,10 +51,7 @@ def wanted(tmp_path: Path) -> Certificate:
 
 
 def make(wanted: Certificate) -> None:
-    for step in difference(wanted, Absent(), None).steps():
-        assert isinstance(step, Put)
-        Path(step.path).write_bytes(step.content)
-        Path(step.path).chmod(int(step.mode, 8))
+    by_hand(difference(wanted, Absent(), None).steps())
 
 
 def probed(*wanted: Certificate) -> str:
