@@ -12,26 +12,27 @@ from roles.patroni.settings import CONFIG, TLS, members, server
 
 _CTL = f"patronictl -c {CONFIG}/config.yml"
 
-_COUNT = (
-    "import json, sys\n"
-    "try: members = json.load(sys.stdin)\n"
-    'except ValueError: sys.exit("Patroni does not answer yet")\n'
-    'leaders = [m for m in members if m["Role"] == "Leader" and m["State"] == "running"]\n'
-    'streams = lambda m: m["State"] == "streaming" or m["State"] == "running" and '
-    'str(m.get("Lag in MB")) == "0"\n'  # Patroni 3.0 does not tell «streaming» from «running»
-    'replicas = [m for m in members if m["Role"] != "Leader" and streams(m)]\n'
-    'synchronous = [m for m in replicas if m["Role"] in ("Sync Standby", "Quorum Standby")]\n'
-    "enough = len(replicas) >= int(sys.argv[1]) and len(synchronous) >= int(sys.argv[2])\n"
-    "if len(leaders) == 1 and enough: sys.exit(0)\n"
-    'print("; ".join(m["Member"] + " is " + m["Role"] + ", " + m["State"] for m in members)'
-    ' or "no member yet")\n'
-    "sys.exit(1)\n"
-)
+# Patroni 3.0 does not tell «streaming» from «running».
+_COUNT = """\
+import json, sys
+try: members = json.load(sys.stdin)["members"]
+except ValueError: sys.exit("Patroni does not answer yet")
+leaders = [m for m in members if m["role"] == "leader" and m["state"] == "running"]
+near = lambda m: isinstance(m.get("lag"), int) and m["lag"] < 1 << 20
+streams = lambda m: m["state"] == "streaming" or m["state"] == "running" and near(m)
+replicas = [m for m in members if m["role"] != "leader" and streams(m)]
+synchronous = [m for m in replicas if m["role"] in ("sync_standby", "quorum_standby")]
+enough = len(replicas) >= int(sys.argv[1]) and len(synchronous) >= int(sys.argv[2])
+if len(leaders) == 1 and enough: sys.exit(0)
+told = ("%s is %s, %s" % (m["name"], m["role"].replace("_", " "), m["state"]) for m in members)
+print("; ".join(told) or "no member yet")
+sys.exit(1)
+"""
 
 
 def complete(spec: ClusterSpec) -> str:
     """There is one leader, and as many streaming replicas as there are other hosts."""
-    return _has(replicas=len(members(spec)) - 1, synchronous=0)
+    return _has(spec, replicas=len(members(spec)) - 1, synchronous=0)
 
 
 def can_spare_the_leader(spec: ClusterSpec) -> str:
@@ -39,12 +40,16 @@ def can_spare_the_leader(spec: ClusterSpec) -> str:
 
     In synchronous mode Patroni chooses it some seconds after it began to stream.
     """
-    return _has(replicas=1, synchronous=int(spec.sections["failover"]["synchronous"]))
+    return _has(spec, replicas=1, synchronous=int(spec.sections["failover"]["synchronous"]))
 
 
-def _has(*, replicas: int, synchronous: int) -> str:
+def _has(spec: ClusterSpec, *, replicas: int, synchronous: int) -> str:
+    """By what the first Patroni that answers reads from etcd: patronictl takes a second."""
+    port = spec.sections["patroni"]["rest_port"]
+    urls = quoted(f"https://{host.address}:{port}/cluster" for host in members(spec))
+    curl = f'curl -sf --connect-timeout 2 -m 10 --cacert {TLS}/ca.crt "$url"'
     count = f"python3 -c {quoted([_COUNT])} {replicas} {synchronous}"
-    return f"{_CTL} list -f json 2>/dev/null | {count}"
+    return f"for url in {urls}; do {curl} && break; done | {count}"
 
 
 def answers(spec: ClusterSpec, host: Host, path: str, seconds: float = 10) -> str:
