@@ -24,6 +24,7 @@ from builder.drill.fault import (
     needs_own_etcd,
     needs_replica,
 )
+from builder.drill.latency import slow_way
 from builder.drill.scene import Scene
 from builder.drill.steps import Freeze, PowerOff, Script
 from builder.resources.sql import Server
@@ -59,6 +60,11 @@ def _signal(
     select: str, name: str, undo: str = "", on: Callable[[Scene], str] = _leader
 ) -> Callable[[Scene], Sequence[Script]]:
     return lambda s: [steps.signal_postgresql(on(s), _psql(s), select, name, undo)]
+
+
+def _etcd_port(scene: Scene) -> int:
+    port: int = scene.spec.sections["etcd"]["client_port"]
+    return port
 
 
 def _switchover(scene: Scene) -> Sequence[Script]:
@@ -234,6 +240,15 @@ _ALL = (
         doc="A fifth of the packets between the leader and etcd is lost, both ways.",
         steps=lambda s: [steps.lossy(s.leader, _others(s, s.etcd), 20)],
         writes=NO_PAUSE,
+        hold_seconds=60,
+        obstacle=needs_own_etcd,
+    ),
+    Fault(
+        name="latency-200-ms",
+        doc="Whatever the leader sends to etcd gets there 200 ms later.",
+        steps=lambda s: [slow_way(s.leader, _others(s, s.etcd), _etcd_port(s), 200)],
+        writes=NO_PAUSE,
+        reads=NO_PAUSE,
         hold_seconds=60,
         obstacle=needs_own_etcd,
     ),

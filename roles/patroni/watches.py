@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from builder import debian
 from builder.resources.base import Resource
 from builder.resources.directory import Directory
 from builder.resources.unit import Unit
@@ -39,6 +40,7 @@ def watches(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
         name="postgresql-watch",
         doc="Ends a PostgreSQL that hangs, so that Patroni can act",
         port=ctx.section("postgresql")["port"],
+        binaries=debian.postgresql_binaries(ctx.section("postgresql")["version"]),
     )
     if len(members(ctx.spec)) == 1:
         return
