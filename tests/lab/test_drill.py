@@ -46,20 +46,11 @@ def left_behind(cluster: Any) -> list[str]:
     return found + [row for row in [cluster.answers("primary", schema)] if row]
 
 
-def test_a_switchover_and_a_crash_are_survived_and_drawn(seven: Any) -> None:
-    document = drilled(seven, "switchover", "postgres-kill", "--report", "report.html")
-    assert [d["name"] for d in document["drills"]] == ["switchover", "postgres-kill"]
-    assert all(d["writes_acknowledged"] > 500 for d in document["drills"])
-    assert (seven.home / "report.html").read_text().count("<svg") == 2
-    assert left_behind(seven) == []
-    seven.in_sync()
-
-
 @pytest.mark.parametrize(
     ("fault", "sent"),
     [
-        ("leader-isolated", signal.SIGINT),
-        ("leader-disk-full", signal.SIGTERM),
+        ("replica-isolated", signal.SIGINT),
+        ("etcd-disk-full", signal.SIGTERM),
         ("freeze-leader", signal.SIGINT),
         ("etcd-majority-gone", signal.SIGTERM),
     ],
@@ -76,7 +67,9 @@ def test_a_fault_is_healed_when_the_drill_is_interrupted(
     until(lambda: seven.run("status").returncode == 0, 120)
 
 
-def test_a_host_heals_itself_when_the_controller_is_gone(seven: Any, until: Any) -> None:
+def test_a_host_heals_itself_when_the_controller_is_gone_and_the_next_drill_goes_well(
+    seven: Any, until: Any
+) -> None:
     """The undoing is on the host, and systemd carries it out: here at once, not after minutes."""
     leader = seven.leader()
     with seven.start("drill", "patroni-stop", "--yes") as process:
@@ -86,8 +79,13 @@ def test_a_host_heals_itself_when_the_controller_is_gone(seven: Any, until: Any)
     stopped = "ps -e -o stat=,args= | grep '^T' || true"
     until(lambda: seven.on(leader, stopped) == "", 10)
     seven.on(leader, "systemctl stop pgha-drill-undo.timer; rm -rf /run/pgha-drill")
-    until(lambda: seven.run("drill", "switchover", "--yes").returncode == 0, 120)
+    until(lambda: seven.run("status").returncode == 0, 120)
+    document = drilled(seven, "switchover", "postgres-kill", "--report", "report.html")
+    assert [d["name"] for d in document["drills"]] == ["switchover", "postgres-kill"]
+    assert all(d["writes_acknowledged"] > 500 for d in document["drills"])
+    assert (seven.home / "report.html").read_text().count("<svg") == 2
     assert left_behind(seven) == []
+    seven.in_sync()
 
 
 def test_a_host_can_be_switched_off_while_its_disk_hangs(seven: Any, until: Any) -> None:
@@ -120,15 +118,9 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(seven: Any) -> None:
     assert "Nothing was done" in done.stderr
 
 
-# One of each kind; `pgha-build drill --all` takes a quarter of an hour (docs/how-to/drill.md).
-# Molecule's scenarios power hosts off, and stop Keepalived.
-OF_EVERY_KIND = (
-    "patroni-gone",
-    "postmaster-stop",
-    "leader-disk-full",
-    "etcd-majority-off",
-    "haproxy-stop",
-)
+# `pgha-build drill --all` takes half an hour (docs/how-to/drill.md). Molecule's scenarios cut power,
+# and stop HAProxy and Keepalived; the test below kills Patroni.
+OF_EVERY_KIND = ("postmaster-stop", "leader-disk-full", "latency-200-ms")
 
 
 def test_faults_of_every_kind_are_survived(seven: Any) -> None:

@@ -36,7 +36,7 @@ class Stage:
         """Wait until the watch has asked so often again."""
         log = self.folder / "asked"
         wanted = len(log.read_text()) + times if log.exists() else times
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not log.exists() or len(log.read_text()) < wanted:
             assert time.monotonic() < end, "the watch does not ask"
             time.sleep(0.02)
