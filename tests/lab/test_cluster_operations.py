@@ -188,7 +188,7 @@ def test_hosts_come_with_cluster_yml_and_go_with_it(seven: Any, until: Any) -> N
 
 
 def _make_it_lead(cluster: Any, name: str, until: Any) -> None:
-    """Patroni lets the synchronous replica lead, which for a moment is the only one that there is."""
+    """Patroni lets the synchronous replica lead: for a moment it is the only one that there is."""
     (other,) = set(cluster.hosts("patroni")) - {name, cluster.leader()}
     cluster.on(other, "systemctl stop patroni")
     until(lambda: cluster.status()["patroni"]["members"][name]["role"] == "sync_standby", 60)

@@ -118,8 +118,8 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(seven: Any) -> None:
     assert "Nothing was done" in done.stderr
 
 
-# `pgha-build drill --all` takes half an hour (docs/how-to/drill.md). Molecule's scenarios cut power,
-# and stop HAProxy and Keepalived; the test below kills Patroni.
+# `pgha-build drill --all` takes half an hour (docs/how-to/drill.md). Molecule's scenarios cut
+# power, and stop HAProxy and Keepalived; the test below kills Patroni.
 OF_EVERY_KIND = ("postmaster-stop", "leader-disk-full", "latency-200-ms")
 
 
