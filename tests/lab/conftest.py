@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ from builder.machines.lab.locks import locked
 from builder.machines.lab.provider import LabProvider
 from builder.machines.lab.requirements import refuse_if_unable, this_machine
 from builder.spec.model import ClusterSpec, Host, Machines
+from builder.spec.read import read_spec
 
 PREFIX = "pt"
 NUMBERS = count()
@@ -126,6 +129,8 @@ class Cluster:
         self.name = name
         self.network = network
         self.file = home / "cluster.yml"
+        self._known: tuple[str, ClusterSpec] | None = None
+        self._uris: dict[str, Mapping[str, str]] = {}
 
     def write(self, spec: Mapping[str, Any]) -> None:
         head = {"name": self.name, "machines": {"provider": "lab"}}
@@ -185,23 +190,42 @@ class Cluster:
 
     # ── its hosts ───────────────────────────────────────────────────────────────────────────────
     def try_on(self, host: str, script: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """A shell script on a host, not over SSH."""
-        argv = [str(COMMAND), "lab", "exec", host, "--", "sh", "-c", script]
-        return subprocess.run(
-            argv, cwd=self.home, input=stdin, capture_output=True, text=True, check=False
-        )
+        """A shell script on a host, as `pgha-build lab exec` does it, without starting that."""
+        argv = ["sh", "-c", script]
+        try:
+            argv = LabProvider(self._read()).host(host).entering(argv)
+        except MachineError as error:
+            return subprocess.CompletedProcess(argv, 1, "", str(error))
+        return subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
 
     def on(self, host: str, script: str, stdin: str = "") -> str:
         done = self.try_on(host, script, stdin)
         assert done.returncode == 0, f"{host}: {script}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
+    def _read(self) -> ClusterSpec:
+        text = self.file.read_text()
+        if self._known is None or self._known[0] != text:
+            self._known = text, read_spec(self.file)
+        return self._known[1]
+
     def hosts(self, role: str = "") -> list[str]:
         hosts = self.spec()["hosts"].items()
         return [name for name, host in hosts if not role or role in host["roles"]]
 
     def leader(self) -> str:
-        return str(self.status()["patroni"]["leader"])
+        """As any Patroni says; `None` where there is none, or nobody says."""
+        spec = self._read()
+        trusting = ssl._create_unverified_context()  # noqa: S323 - who answers is not the question
+        for host in spec.with_role("patroni"):
+            url = f"https://{host.address}:{spec.sections['patroni']['rest_port']}/cluster"
+            try:
+                with urllib.request.urlopen(url, timeout=3, context=trusting) as answer:
+                    members = json.load(answer)["members"]
+            except (OSError, ValueError):
+                continue
+            return next((str(m["name"]) for m in members if m["role"] == "leader"), "None")
+        return "None"
 
     def replica(self) -> str:
         return next(host for host in self.hosts("patroni") if host != self.leader())
@@ -211,6 +235,14 @@ class Cluster:
         port = self.spec().get("postgresql", {}).get("port", 5432)
         psql = f"psql -XqAt -v ON_ERROR_STOP=1 -p {port}"
         return self.on(self.leader(), f"cd / && setpriv --reuid postgres {psql}", statement)
+
+    @property
+    def uris(self) -> Mapping[str, str]:
+        """What clients connect to, as `status` says; asked once for each cluster.yml."""
+        text = self.file.read_text()
+        if text not in self._uris:
+            self._uris[text] = self.status()["connection"]
+        return self._uris[text]
 
     # ── its clients ─────────────────────────────────────────────────────────────────────────────
     def psql(self, uri: str, statement: str) -> subprocess.CompletedProcess[str]:
@@ -222,7 +254,7 @@ class Cluster:
 
     def answers(self, side: str, statement: str) -> str:
         """What `statement` says through the connection string `primary` or `replica`."""
-        done = self.psql(self.status()["connection"][side], statement)
+        done = self.psql(self.uris[side], statement)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -231,7 +263,7 @@ class Cluster:
         """Clients write through the virtual IP while the block runs; then see what they got."""
         import psycopg
 
-        uris = uris or self.status()["connection"]
+        uris = uris or self.uris
         with psycopg.connect(uris["primary"], autocommit=True) as connection:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {clients.SCHEMA}")
             connection.execute(f"CREATE TABLE IF NOT EXISTS {clients.TABLE} (number bigint)")
@@ -247,7 +279,7 @@ class Cluster:
             last = time.monotonic()
             until(lambda: any(a.begin > last and seen.is_write(a) for a in seen.attempts), 30)
             end = time.monotonic()
-        stored = clients.read_back(self.status()["connection"]["primary"])
+        stored = clients.read_back(self.uris["primary"])
         attempts = tuple(seen.attempts)
         seen.history = History(begin=begin, end=end, attempts=attempts, stored=stored)
         self.answers("primary", f"DROP SCHEMA {clients.SCHEMA} CASCADE")
@@ -276,11 +308,16 @@ ClusterMaker = Callable[[], Cluster]
 
 
 def until(holds: Callable[[], bool], seconds: float) -> float:
-    """Wait until something holds; how long that took. Fails after `seconds`."""
-    begin = time.monotonic()
+    """Wait until something holds; how long that took. Fails after `seconds`.
+
+    Looking takes half of the time at most: what is waited for needs the machine, too.
+    """
+    begin = asked = time.monotonic()
     while not holds():
-        assert time.monotonic() - begin < seconds, f"not within {seconds} s"
-        time.sleep(0.1)
+        now = time.monotonic()
+        assert now - begin < seconds, f"not within {seconds} s"
+        time.sleep(max(0.1, now - asked))
+        asked = time.monotonic()
     return time.monotonic() - begin
 
 

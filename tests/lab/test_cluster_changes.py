@@ -78,7 +78,7 @@ def test_users_databases_and_extensions_come_and_users_go(seven: Any) -> None:
     seven.write({**before, "postgresql": {**section, **more}})
     seven.apply()
     assert "second" in Path(seven.home, ".pgha", seven.name, "pgpass").read_text()
-    primary = seven.status()["connection"]["primary"].replace("/app?", "/books?")
+    primary = seven.uris["primary"].replace("/app?", "/books?")
     installed = "SELECT string_agg(extname, ' ' ORDER BY extname) FROM pg_extension"
     for uri, question, expected in (
         (primary, installed, "hstore pg_stat_statements plpgsql\n"),

@@ -37,7 +37,7 @@ def test_the_first_uri_writes_and_the_second_only_reads(seven: Any) -> None:
 
 @pytest.mark.parametrize(("side", "recovering"), [("primary", "f"), ("replica", "t")])
 def test_no_connection_lands_on_the_wrong_side(side: str, recovering: str, seven: Any) -> None:
-    uri = seven.status()["connection"][side]
+    uri = seven.uris[side]
     with ThreadPoolExecutor(max_workers=8) as pool:
         answers = list(
             pool.map(lambda _: seven.psql(uri, "SELECT pg_is_in_recovery()").stdout, range(200))
@@ -49,7 +49,7 @@ def test_a_wrong_authority_is_refused(seven: Any, tmp_path: Path) -> None:
     new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
     files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "ca.crt")]
     subprocess.run([*new, *files, "-subj", "/CN=somebody"], check=True, capture_output=True)
-    for uri in seven.status()["connection"].values():
+    for uri in seven.uris.values():
         assert "sslmode=verify-full" in uri
         real = f"{seven.home}/.pgha/{seven.name}/ca.crt"
         assert real in uri
@@ -59,7 +59,7 @@ def test_a_wrong_authority_is_refused(seven: Any, tmp_path: Path) -> None:
 
 
 def test_connections_without_tls_are_refused(seven: Any) -> None:
-    uri = seven.status()["connection"]["primary"].replace("verify-full", "disable")
+    uri = seven.uris["primary"].replace("verify-full", "disable")
     refused = seven.psql(uri, "SELECT 1")
     assert refused.returncode != 0
     assert "no encryption" in refused.stderr

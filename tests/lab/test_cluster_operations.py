@@ -94,7 +94,7 @@ def test_all_passwords_change_and_the_old_ones_open_nothing(seven: Any) -> None:
     stale = Path(seven.home, "old-pgpass")
     stale.write_text(old)
     stale.chmod(0o600)
-    uri = seven.status()["connection"]["primary"]
+    uri = seven.uris["primary"]
     tried = seven.psql(re.sub(r"passfile=[^&]*", f"passfile={stale}", uri), "SELECT 1")
     assert "password authentication failed" in tried.stderr
     done(seven, "switchover")  # the members know each other's new passwords
@@ -110,7 +110,7 @@ def test_new_authorities_take_over_while_the_controller_is_killed_again_and_agai
             words = ("ops", "rotate-certificates", "--new-ca", "--yes")
             ran = seven.run(*words, PGHA_FAULT=str(script))
             assert ran.returncode == KILLED, ran.stderr[-3000:]
-            assert seven.psql(seven.status()["connection"]["primary"], "SELECT 1").stdout == "1\n"
+            assert seven.psql(seven.uris["primary"], "SELECT 1").stdout == "1\n"
         done(seven, "rotate-certificates", "--new-ca")
     writes.nothing_lost(pause=NO_PAUSE_SECONDS)
     assert ca(seven).count("BEGIN CERTIFICATE") == 1

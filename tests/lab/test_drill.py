@@ -24,20 +24,17 @@ def drilled(cluster: Any, *arguments: str, seconds: float = 300) -> Any:
 
 def left_behind(cluster: Any) -> list[str]:
     """What a drill must never leave on a host."""
-    found = [
-        f"{host}: {cluster.on(host, look)}"
-        for host in cluster.hosts()
-        for look in (
-            "ls -d /run/pgha-drill 2>/dev/null || true",
-            "nft list tables | grep pgha_drill || true",
-            "systemctl list-timers --all --no-legend 'pgha-drill*'",
-            "ls -d /var/lib/*/.pgha-drill-disk 2>/dev/null || true",
-            "systemctl list-units --all --no-legend pgha-drill-disk.service",
-            "ps -e -o stat=,pid=,args= | grep '^T' || true",
-            "ls /run/systemd/system/*.d/pgha-drill.conf 2>/dev/null || true",
-        )
-        if cluster.on(host, look)
-    ]
+    looks = (
+        "ls -d /run/pgha-drill 2>/dev/null",
+        "nft list tables | grep pgha_drill",
+        "systemctl list-timers --all --no-legend 'pgha-drill*'",
+        "ls -d /var/lib/*/.pgha-drill-disk 2>/dev/null",
+        "systemctl list-units --all --no-legend 'pgha-drill-*'",
+        "ps -e -o stat=,pid=,args= | grep '^T'",
+        "ls /run/systemd/system/*.d/pgha-drill.conf 2>/dev/null",
+    )
+    script = "\n".join((*looks, "true"))
+    found = [f"{host}: {said}" for host in cluster.hosts() if (said := cluster.on(host, script))]
     hosts = json.loads(cluster.run("lab", "status", "--json").stdout)["hosts"]
     found += [
         f"{name} is {host['state']}" for name, host in hosts.items() if host["state"] != "running"

@@ -251,7 +251,7 @@ def test_roles_and_databases_come_change_back_and_go(terraform: Terraform, clust
     assert "3 added" in terraform.apply()
     terraform.nothing_to_do()
     cluster.in_sync()
-    uri = cluster.status()["connection"]["primary"].replace("app@", "reports@")
+    uri = cluster.uris["primary"].replace("app@", "reports@")
     uri = uri.replace("/app?", "/extra?")
     assert cluster.psql(uri, "SELECT current_user").stdout.strip() == "reports"
     cluster.sql("ALTER ROLE reports CREATEDB PASSWORD 'another one'")

@@ -70,6 +70,17 @@ UseDNS no
 MaxStartups 100:30:200
 """
 
+# Debian's without its message of the day, for which every login starts half a dozen processes.
+PAM_SSHD = """\
+@include common-auth
+account required pam_nologin.so
+@include common-account
+@include common-session
+session required pam_limits.so
+session required pam_env.so
+@include common-password
+"""
+
 FILES = {
     "etc/systemd/system/pgha-lab-network.service": NETWORK_UNIT,
     # /proc/sys is read-only but for net/, for which reason systemd would skip all of it
@@ -78,6 +89,7 @@ FILES = {
     "etc/dpkg/dpkg.cfg.d/lab": "force-unsafe-io\n"
     "path-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n",
     "etc/apt/apt.conf.d/80lab": 'Acquire::Languages "none";\nAcquire::Retries "3";\n',
+    "etc/pam.d/sshd": PAM_SSHD,
     "etc/machine-id": "",
 }
 _NO_PENALTIES = "PerSourcePenalties no\n"
