@@ -138,25 +138,69 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("what", DAMAGE)
-def test_hand_made_changes_are_seen_and_repaired(what: str, seven: Any, until: Any) -> None:
-    damage = DAMAGE[what]
-    host = _host(damage.host, seven)
-    if damage.by.startswith("SQL "):
-        seven.sql(damage.by.removeprefix("SQL "))
-    else:
-        seven.on(host, damage.by)
+# Done at once: each look and each repair is one for all of them.
+TOGETHER = (
+    (
+        "a configuration file is edited",
+        "haproxy is disabled",
+        "etcd is stopped",
+        "a role's password is changed",
+        "our lines of /etc/hosts are edited",
+        "a firewall rule is added",
+    ),
+    (
+        "haproxy is stopped",
+        "keepalived is masked",
+        "etcd's key is readable by all",
+        "patroni's dynamic configuration is edited",
+        "a directory is opened to all",
+    ),
+    (
+        "patroni is stopped on the replica",
+        "a unit file is deleted, and the package's own takes its place",
+        "a kernel parameter is changed",
+        "keepalived's package is removed",
+    ),
+    (
+        "patroni's key is readable by all",
+        "ALTER SYSTEM overrides Patroni's configuration",
+        "a role is made more powerful",
+        "the firewall is flushed",
+        "haproxy is purged with its configuration",
+    ),
+    (
+        "patroni's configuration is deleted",
+        "a role is dropped",
+        "a drop-in is added to a unit",
+    ),
+)
+assert {what for group in TOGETHER for what in group} == DAMAGE.keys()
+
+
+@pytest.mark.parametrize("together", TOGETHER, ids=[group[0] for group in TOGETHER])
+def test_hand_made_changes_are_seen_and_repaired(
+    together: tuple[str, ...], seven: Any, until: Any
+) -> None:
+    placed = [(_host(DAMAGE[what].host, seven), DAMAGE[what]) for what in together]
+    for host, damage in placed:
+        if damage.by.startswith("SQL "):
+            seven.sql(damage.by.removeprefix("SQL "))
+        else:
+            seven.on(host, damage.by)
 
     plan = seven.document("plan", exit_code=2)
-    drift = _addresses(damage.drift, host, seven)
+    drift = {name for host, d in placed for name in _addresses(d.drift, host, seven)}
+    triggered = {name for host, d in placed for name in _addresses(d.triggers, host, seven)}
     changes = {c["address"]: c for c in plan["changes"] if _is_work(c["address"], drift)}
-    wanted = drift | _addresses(damage.triggers, host, seven)
-    assert set(changes) == wanted
+    assert set(changes) == drift | triggered
     assert all(changes[address]["drift"] for address in drift)
-    assert set(damage.attributes) <= {n for c in changes.values() for n in c["attributes"]}
+    for host, damage in placed:
+        seen = [changes[name]["attributes"] for name in _addresses(damage.drift, host, seven)]
+        assert set(damage.attributes) <= {name for names in seen for name in names}
 
     applied = seven.apply()
-    assert {address for address in applied["done"] if _is_work(address, drift)} == wanted
+    done = {address for address in applied["done"] if _is_work(address, drift)}
+    assert done == drift | triggered
     seven.in_sync()
     assert until(lambda: _healthy(seven.status()), 30) < 30
 
@@ -213,19 +257,3 @@ def test_a_table_reads_the_same_whatever_names_protocols_have(seven: Any) -> Non
         seven.in_sync()
     finally:
         seven.on("lb1", "mv /etc/kept /etc/protocols")
-
-
-def test_several_changes_on_several_hosts_are_repaired_at_once(seven: Any) -> None:
-    seven.on("etcd1", "rm /etc/apt/apt.conf.d/60pgha-build")
-    seven.on("pg1", "nft flush ruleset")
-    seven.on("lb1", f"echo '# by hand' >>{CFG}")
-    seven.sql("ALTER ROLE app CONNECTION LIMIT 1")
-    applied = seven.apply()
-    assert set(filter(_is_work, applied["done"])) == {
-        "etcd1/file:/etc/apt/apt.conf.d/60pgha-build",
-        "pg1/nftables:pgha",
-        f"lb1/file:{CFG}",
-        "lb1/unit:haproxy.service",
-        "cluster/role:app",
-    }
-    seven.in_sync()

@@ -109,12 +109,13 @@ def test_an_etcd_without_room_is_told_and_cleared_while_writes_go_on(solo: Any, 
     solo.in_sync()
 
 
-def test_five_etcd_three_postgresql_two_balancers_on_debian_12(new_cluster: Any) -> None:
+def test_five_etcd_three_postgresql_two_balancers_share_hosts_of_debian_12(
+    new_cluster: Any,
+) -> None:
     """Its own versions: PostgreSQL 15, Patroni 3.0, etcd 3.4, HAProxy 2.6, Keepalived 2.2."""
     cluster = new_cluster()
-    roles = {f"e{n}": ["etcd"] for n in range(1, 6)}
-    roles |= {f"p{n}": ["patroni"] for n in range(1, 4)}
-    roles |= {f"b{n}": ["haproxy", "keepalived"] for n in range(1, 3)}
+    roles = {f"p{n}": ["etcd", "patroni"] for n in range(1, 4)}
+    roles |= {f"b{n}": ["etcd", "haproxy", "keepalived"] for n in range(1, 3)}
     hosts = _hosts(cluster, **roles)
     cluster.write(
         {
@@ -130,7 +131,7 @@ def test_five_etcd_three_postgresql_two_balancers_on_debian_12(new_cluster: Any)
     assert status["etcd"]["healthy"] == 5
     assert status["patroni"]["members"]["p1"]["postgresql"].startswith("15.")
     assert len(status["haproxy"]["balancers"]["b1"]["replica"]) == 2
-    done = cluster.run("drill", "switchover", "balancer-power-off", "--yes")
+    done = cluster.run("drill", "switchover", "keepalived-stop", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     cluster.run("destroy", "--yes")
 
