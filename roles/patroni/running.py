@@ -186,7 +186,10 @@ def _observed(output: str) -> Observed:
         return Absent(elsewhere=True)
     if '"state"' not in output:
         said = output.strip()[:160]
-        return Unknown(f"Patroni does not answer: {said} (journalctl -u patroni says more)")
+        return Unknown(
+            f"Patroni does not answer: {said} (journalctl -u patroni says more; where it runs, "
+            "systemctl restart patroni on its host helps)"
+        )
     if _NO_TIMELINE in output:
         return Unread(attributes={"settings": "not in force: this replica cannot take over"})
     if _PENDING not in output:
