@@ -48,7 +48,7 @@ async def serve(reader, writer):
         far_reader, far_writer = await asyncio.open_connection(sock=there)
         await asyncio.gather(relay(reader, far_writer, seconds), relay(far_reader, writer, 0))
     except OSError:
-        pass
+        pass  # whoever connected here sees the same: the connection ends
     finally:
         writer.close()
 
@@ -78,9 +78,11 @@ def slow_way(host: str, addresses: tuple[str, ...], port: int, milliseconds: int
     return Script(
         host=host,
         do=f"systemd-run --quiet --collect --unit={UNIT} -p RuntimeMaxSec={LAST_RESORT_SECONDS} "
-        f"{relay}\nfor i in $(seq 50); do {listens} && break; sleep 0.2; done\n{listens}\n"
+        f"{relay}\nfor i in $(seq 50); do {listens} && break; sleep 0.2; done\n"
+        f"{listens} || {{ echo 'the relay does not listen on port {_PORT}'; exit 1; }}\n"
         f"nft -f - <<'PGHA_NFT'\n{table}\nPGHA_NFT\n"
-        f"{{ {greeting} || true; }} | awk {quoted([is_late])}",
+        f"{{ {greeting} || true; }} | awk {quoted([is_late])} || "
+        "{ echo 'what is sent to etcd is not late'; exit 1; }",
         undo=f"nft delete table ip {TABLE} 2>/dev/null || true\n"
         f"systemctl stop {UNIT} 2>/dev/null || true",
     )

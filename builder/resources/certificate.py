@@ -156,7 +156,7 @@ class Certificate(Resource):
         return self.name, self.key_path
 
     def steps(self, change: Change) -> Sequence[Step]:
-        """Both files get their names in one system call after the other.
+        """Both files get their names by two renames, one right after the other.
 
         Who reads the pair must not see one without the other: Patroni, told to reload at that
         moment, would be left without a REST API, and hang at the next reload (patroni/api.py,

@@ -53,7 +53,8 @@ told=$(
 ) || {{ printf '%s\\n' "$told"; exit 1; }}
 says() {{ {ask} "$1/config"; }}
 has_heard() {{
-  for _ in $(seq 120); do
+  end=$(($(date +%s) + 30))
+  while [ "$(date +%s)" -lt $end ]; do
     now=$(says "$1") || return 0 # down: it reads it when it comes up
     [ "$now" != "$told" ] || return 0
     sleep 0.25

@@ -24,8 +24,10 @@ replicas = [m for m in members if m["role"] != "leader" and streams(m)]
 synchronous = [m for m in replicas if m["role"] in ("sync_standby", "quorum_standby")]
 enough = len(replicas) >= int(sys.argv[1]) and len(synchronous) >= int(sys.argv[2])
 if len(leaders) == 1 and enough: sys.exit(0)
-told = ("%s is %s, %s" % (m["name"], m["role"].replace("_", " "), m["state"]) for m in members)
-print("; ".join(told) or "no member yet")
+told = ["%s is %s, %s" % (m["name"], m["role"].replace("_", " "), m["state"]) for m in members]
+there = {m["name"] for m in members}
+told += [name + " is not there" for name in sys.argv[3:] if name not in there]
+print("; ".join(told))
 sys.exit(1)
 """
 
@@ -47,8 +49,9 @@ def _has(spec: ClusterSpec, *, replicas: int, synchronous: int) -> str:
     """By what the first Patroni that answers reads from etcd: patronictl takes a second."""
     port = spec.sections["patroni"]["rest_port"]
     urls = quoted(f"https://{host.address}:{port}/cluster" for host in members(spec))
-    curl = f'curl -sf --connect-timeout 2 -m 10 --cacert {TLS}/ca.crt "$url"'
-    count = f"python3 -c {quoted([_COUNT])} {replicas} {synchronous}"
+    curl = f'curl -sf --connect-timeout 2 -m 5 --cacert {TLS}/ca.crt "$url"'
+    names = [host.name for host in members(spec)]
+    count = quoted(("python3", "-c", _COUNT, str(replicas), str(synchronous), *names))
     return f"for url in {urls}; do {curl} && break; done | {count}"
 
 

@@ -212,7 +212,7 @@ class Cluster:
         return [name for name, host in hosts if not role or role in host["roles"]]
 
     def leader(self) -> str:
-        """As any Patroni says; `None` where there is none, or nobody says."""
+        """As any Patroni says; empty where there is none, or nobody says."""
         spec = self._read()
         port = spec.sections["patroni"]["rest_port"]
         for host in spec.with_role("patroni"):
@@ -220,8 +220,8 @@ class Cluster:
             said = self.try_on(host.name, ask)
             if said.returncode == 0:
                 members = json.loads(said.stdout)["members"]
-                return next((str(m["name"]) for m in members if m["role"] == "leader"), "None")
-        return "None"
+                return next((str(m["name"]) for m in members if m["role"] == "leader"), "")
+        return ""
 
     def replica(self) -> str:
         return next(host for host in self.hosts("patroni") if host != self.leader())

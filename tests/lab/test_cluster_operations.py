@@ -134,7 +134,7 @@ def test_a_dead_leader_is_replaced_by_a_blank_machine(seven: Any, until: Any) ->
         seven.run("lab", "wipe", leader)
         assert f"{leader} does not answer" in refused(seven, "replace", leader)
         seven.run("lab", "up")
-        until(lambda: seven.leader() not in {leader, "None"}, 60)
+        until(lambda: seven.leader() not in {leader, ""}, 60)
         done(seven, "replace", leader)
     writes.nothing_lost(pause=45)
     seven.in_sync()

@@ -42,6 +42,24 @@ def by_hand(steps: Iterable[Step]) -> None:
             subprocess.run(step.argv, check=True)
 
 
+def played(
+    folder: Path, curl: str, script: str, stdin: bytes = b"", host: str = "pg1"
+) -> subprocess.CompletedProcess[str]:
+    """Shell as `host` carries it out, with a curl that is the shell `curl`, in `folder`."""
+    program = folder / "curl"
+    program.write_text(f"#!/bin/sh\ncd {folder}\n{curl}\n")
+    program.chmod(0o755)
+    return subprocess.run(
+        ["sh", "-c", f"set -e; {script}"],
+        input=stdin.decode(),
+        env={"PATH": f"{folder}:/usr/bin:/bin", "PGHA_HOST": host},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 SYSTEMCTL = """#!/bin/sh
 verb=$1; shift
 here={folder}/units; log={log}

@@ -13,14 +13,9 @@ import pytest
 from builder.spec.model import ClusterSpec
 from builder.spec.read import read_spec
 from roles.patroni.ask import can_spare_the_leader, complete
+from tests.unit.folders import played
+from tests.unit.test_failover import HOSTS
 
-HOSTS = """
-name: orders
-hosts:
-  etcd1: {address: 10.0.0.11, roles: [etcd]}
-  pg1: {address: 10.0.0.21, roles: [patroni]}
-  pg2: {address: 10.0.0.22, roles: [patroni]}
-"""
 LEADER = {"name": "pg1", "role": "leader", "state": "running"}
 REPLICA = {"name": "pg2", "role": "replica", "state": "streaming", "lag": 0}
 Holds = Callable[..., subprocess.CompletedProcess[str]]
@@ -41,15 +36,7 @@ def holds(tmp_path: Path) -> Holds:
     ) -> subprocess.CompletedProcess[str]:
         (tmp_path / "answer").write_text(json.dumps({"members": members}) if members else "")
         refuse = 'case "$*" in *0.21*) exit 7;; esac; ' if down else ""
-        (tmp_path / "curl").write_text(f"#!/bin/sh\n{refuse}cat {tmp_path}/answer\n")
-        (tmp_path / "curl").chmod(0o755)
-        return subprocess.run(
-            ["sh", "-c", condition(spec)],
-            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return played(tmp_path, f"{refuse}cat answer", condition(spec))
 
     return run
 
@@ -80,6 +67,7 @@ def test_a_cluster_is_whole_and_its_leader_can_be_spared(
 def test_what_is_missing_is_told(holds: Holds) -> None:
     done = holds(complete, LEADER, pg2(state="creating replica"))
     assert done.stdout == "pg1 is leader, running; pg2 is replica, creating replica\n"
+    assert holds(complete, LEADER).stdout == "pg1 is leader, running; pg2 is not there\n"
     assert holds(complete).stderr == "Patroni does not answer yet\n"
 
 

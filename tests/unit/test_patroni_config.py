@@ -7,6 +7,7 @@ from pathlib import Path
 
 from builder.resources.patroni_config import RestApi
 from builder.security.secret import Secret
+from tests.unit.folders import played
 
 URLS = {"pg1": "https://10.0.0.21:8008", "pg2": "https://10.0.0.22:8008"}
 API = RestApi(urls=URLS, user="patroni", password=Secret("hidden"))
@@ -14,19 +15,8 @@ API = RestApi(urls=URLS, user="patroni", password=Secret("hidden"))
 
 def patched(folder: Path, curl: str) -> subprocess.CompletedProcess[str]:
     """What the step comes to on pg1, where curl does that with the words it is given."""
-    program = folder / "curl"
-    program.write_text(f'#!/bin/sh\ncd {folder}; echo "$*" >>asked\n{curl}\n')
-    program.chmod(0o755)
     step = API.patch_config({"ttl": 20})
-    return subprocess.run(
-        ["sh", "-c", f"set -e; {step.script}"],
-        input=step.stdin.decode(),
-        env={"PATH": f"{folder}:/usr/bin:/bin", "PGHA_HOST": "pg1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return played(folder, f'echo "$*" >>asked\n{curl}', step.script, step.stdin)
 
 
 def test_it_ends_when_every_member_answers_with_the_new_configuration(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from builder.resources.patroni_config import RestApi
 from builder.security.secret import Secret
 from roles.patroni.restart import restarted
+from tests.unit.folders import played
 
 API = RestApi(urls={"pg1": "https://10.0.0.21:8008"}, user="patroni", password=Secret("hidden"))
 FAILED = 'echo "curl: (22) The requested URL returned error: 503"; echo "restart failed"; exit 22'
@@ -19,18 +20,8 @@ BUSY = 'echo "curl: (22) The requested URL returned error: 503"; echo "restart a
 
 def answered(folder: Path, curl: str, only_if: str = ":") -> subprocess.CompletedProcess[str]:
     """What the step comes to where curl does that; `asked` then holds curl's own words."""
-    program = folder / "curl"
-    program.write_text(f'#!/bin/sh\n{{ echo "$@"; cat; }} >{folder}/asked\n{curl}\n')
-    program.chmod(0o755)
     step = restarted(API, only_if=only_if)
-    return subprocess.run(
-        ["sh", "-c", f"set -e; {step.script}"],
-        input=step.stdin.decode(),
-        env={"PATH": f"{folder}:/usr/bin:/bin", "PGHA_HOST": "pg1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return played(folder, f'{{ echo "$@"; cat; }} >asked\n{curl}', step.script, step.stdin)
 
 
 def test_curl_waits_longer_than_postgresql_may_take_to_start(tmp_path: Path) -> None:
