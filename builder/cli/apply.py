@@ -168,13 +168,13 @@ def _agreed(plan: Plan, arguments: argparse.Namespace, *, asked: bool) -> bool:
 
 def _report(plan: Plan, result: Result, *, as_json: bool) -> int:
     code = result.exit_code or (1 if plan.exit_code == 1 else 0)
-    if as_json:
-        show_json({**render.document(plan), **_record(result), "exit_code": code})
-        return code
     for failure in result.failed:
         print(f"\n✗ {failure.address}", file=sys.stderr)
         print("\n".join(f"    {line}" for line in failure.said.splitlines()), file=sys.stderr)
-    print(_sum(plan, result))
+    if as_json:
+        show_json({**render.document(plan), **_record(result), "exit_code": code})
+    else:
+        print(_sum(plan, result))
     return code
 
 

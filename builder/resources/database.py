@@ -90,14 +90,14 @@ class Extension(Resource):
 
     def _probe(self) -> str:
         """A database that is not there yet holds no extension: that is absent, not unknown."""
-        database, extension = self._parts
+        database, _ = self._parts
         inside = self.server.psql("-c", "SELECT extname FROM pg_extension", database=database)
         known = self.server.ask(
             f"SELECT 'database|' || datname FROM pg_database WHERE datname = {literal(database)};"
         )
         return (
-            f"echo 'item {self.name}'; {known}\n"
-            f"{inside} 2>/dev/null </dev/null | grep -xF {extension} || true"
+            f"echo 'item {self.name}'; known=$({known}\n); echo \"$known\"\n"
+            f"case $known in *'database|'*) {inside} 2>&1 </dev/null || echo 'role down';; esac"
         )
 
     @classmethod

@@ -32,10 +32,12 @@ class Server:
             data=recalled.get("data", ""),
         )
 
-    def psql(self, *options: str, database: str = "postgres") -> str:
-        """A psql command line; the statements come on stdin. Bounded in time on both sides."""
+    def psql(
+        self, *options: str, database: str = "postgres", connect: int = 5, statement: int = 15
+    ) -> str:
+        """A psql command line; the statements come on stdin. Bounded on both sides, in seconds."""
         words = ("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", self.socket, "-p", str(self.port))
-        environment = "PGCONNECT_TIMEOUT=5 PGOPTIONS='-c statement_timeout=15s'"
+        environment = f"PGCONNECT_TIMEOUT={connect} PGOPTIONS='-c statement_timeout={statement}s'"
         user = "setpriv --reuid postgres --regid postgres --init-groups"
         return f"{environment} {user} {quoted((*words, *options, '-d', database))}"
 
@@ -49,10 +51,14 @@ class Server:
         )
 
     def change(self, statements: str, database: str = "postgres") -> Step:
-        """Carry out statements where this host is the primary; nothing of them is logged."""
+        """Carry out statements where this host is the primary; nothing of them is logged.
+
+        Some wait for a checkpoint (DROP DATABASE), and on a busy server that takes minutes.
+        """
         quiet = "SET log_statement = 'none'; SET log_min_duration_statement = -1;\n"
         quiet += "SET log_min_error_statement = 'panic'; SET client_min_messages = 'warning';\n"
-        return Shell(script=self.psql(database=database), stdin=(quiet + statements).encode())
+        psql = self.psql(database=database, connect=30, statement=240)
+        return Shell(script=psql, stdin=(quiet + statements).encode())
 
 
 def literal(text: str) -> str:

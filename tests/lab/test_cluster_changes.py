@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -131,7 +132,10 @@ def test_a_user_that_owns_something_is_not_dropped_and_the_plan_says_so_again(se
     seven.apply()
     seven.sql("CREATE TABLE kept (n int); ALTER TABLE kept OWNER TO owner1")
     seven.write(before)
-    refused = seven.apply(exit_code=1)
+    done = seven.run("apply", "--yes", "--json")
+    assert done.returncode == 1
+    assert "✗ cluster/role:owner1" in done.stderr, "told where a person looks, too"
+    refused = json.loads(done.stdout)
     assert [failure["address"] for failure in refused["failed"]] == ["cluster/role:owner1"]
     assert "table kept" in refused["failed"][0]["said"]
     assert _addresses(seven.document("plan", exit_code=2)) == {"cluster/role:owner1"}
