@@ -25,6 +25,7 @@ _PROPERTIES = (
     "ConditionResult,ConditionTimestampMonotonic"
 )
 _OWN = "/etc/systemd/system"
+START_SECONDS = 15  # in which systemd starts what failed to start once more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,12 +140,12 @@ class Unit(Resource):
             return (
                 *steps,
                 Run(argv=("systemctl", "reset-failed", self.name), accept=(0, 1)),
-                self._systemctl("start"),
+                *self._runs("start"),
             )
         if self._restarts(change):
             if self.before_restart:
                 steps.append(self._await("may be restarted", self.before_restart))
-            return (*steps, self._systemctl("restart"), *self._recovery())
+            return (*steps, *self._runs("restart"), *self._recovery())
         return (*steps, self._systemctl("reload"), *self._effect()) if change.trigger else steps
 
     def _definition(self) -> str:
@@ -174,10 +175,25 @@ class Unit(Resource):
             return f"systemctl disable {unit}"
         return f"systemctl unmask {unit}; systemctl enable {unit}"
 
-    def _systemctl(self, verb: str) -> Step:
+    def _runs(self, verb: str) -> Sequence[Step]:
+        """What counts is that it runs: a first start that failed is made good by Restart=always."""
+        if not self.wait:
+            return (self._systemctl(verb),)
+        told = "systemctl show -p ActiveState,SubState,Result,ConditionResult"
+        settled = (
+            f"s=$({told} -- {quoted([self.name])}); echo $s\n"
+            "case $s in *ActiveState=active*|*ActiveState=reloading*|*ConditionResult=no*) ;; "
+            "*) exit 1;; esac"
+        )
+        begun = self._systemctl(verb, accept=(0, 1))
+        return begun, Await(
+            what=f"{self.name} runs", condition=settled, timeout_seconds=START_SECONDS
+        )
+
+    def _systemctl(self, verb: str, accept: tuple[int, ...] = (0,)) -> Step:
         block = () if self.wait else ("--no-block",)
         argv = ("systemctl", verb, *block, self.name)
-        return Run(argv=argv, timeout_seconds=self.timeout_seconds)
+        return Run(argv=argv, timeout_seconds=self.timeout_seconds, accept=accept)
 
     def diagnose(self) -> str:
         return journal((self.name,))

@@ -74,12 +74,17 @@ case $verb in
       [ $first = y ] || echo; first=
       [ -e $here/$unit ] || {{ echo "Id=$unit"; echo LoadState=not-found; continue; }}
       echo "Id=$unit"; echo LoadState=loaded; cat $here/$unit; echo NeedDaemonReload=no
+      case $unit in  # what it will be at the next look
+        late*) printf 'ActiveState=active\\nUnitFileState=enabled\\n' >$here/$unit;;
+        fickle*) printf 'ActiveState=failed\\nUnitFileState=enabled\\n' >$here/$unit;;
+      esac
     done;;
   start | restart)
     echo "{host} begin $verb $unit" >>$log
     sleep 0.05
     case $unit in
       broken*) ;;
+      late*) printf 'ActiveState=activating\\nUnitFileState=enabled\\n' >$file; exit 1;;
       *) printf 'ActiveState=active\\nUnitFileState=enabled\\n' >$file;;
     esac
     echo "{host} end $verb $unit" >>$log;;

@@ -226,15 +226,35 @@ def test_what_fails_takes_with_it_only_what_needs_it(site: Site) -> None:
 
 
 def test_success_is_what_a_second_look_says(site: Site) -> None:
-    """The program says that it has started, with exit status 0; it has not."""
-    unit = Unit(hosts=("a",), name="broken.service")
-    (site.hosts["a"].folder / "units/broken.service").write_text(
-        "ActiveState=failed\nSubState=failed\nUnitFileState=enabled\n"
-    )
+    """The program says that it has started, with exit status 0; a moment later it runs no more."""
+    unit = _stopped(site, "fickle.service")
     result = site.apply([unit])
     assert [f.address for f in result.failed] == [unit.address]
     assert "it still differs: state" in result.failed[0].said
     assert not in_sync(site, [unit])
+
+
+def test_a_start_that_failed_and_was_made_good_by_systemd_is_none(site: Site) -> None:
+    unit = _stopped(site, "late.service")
+    assert not site.apply([unit]).failed
+    assert in_sync(site, [unit])
+
+
+def test_a_unit_that_never_runs_is_told_with_its_state(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builder.resources.unit.START_SECONDS", 1)
+    unit = _stopped(site, "broken.service")
+    result = site.apply([unit])
+    assert [f.address for f in result.failed] == [unit.address]
+    assert "ActiveState=failed" in result.failed[0].said
+
+
+def _stopped(site: Site, name: str) -> Unit:
+    (site.hosts["a"].folder / "units" / name).write_text(
+        "ActiveState=failed\nSubState=failed\nUnitFileState=enabled\n"
+    )
+    return Unit(hosts=("a",), name=name)
 
 
 def test_a_host_that_is_lost_in_between_stops_only_itself(site: Site) -> None:
