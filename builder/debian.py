@@ -140,14 +140,17 @@ needs() {{
     printf '%s\\n' "$ours" | grep -qxF "$p" || echo "$p"
   done
 }}
-set --
-for n in $ours; do
-  other=$(needs "$n")
-  [ -z "$other" ] || {{ echo "$n stays: needed by" $other; continue; }}
-  set -- "$@" "$n"
-done
-if [ $# -gt 0 ] && other=$(needs "$@") && [ -n "$other" ]; then
-  echo "$* stay: needed by" $other; set --
+set -- $ours
+if [ $# -gt 0 ] && [ -n "$(needs "$@")" ]; then
+  set --
+  for n in $ours; do
+    other=$(needs "$n")
+    [ -z "$other" ] || {{ echo "$n stays: needed by" $other; continue; }}
+    set -- "$@" "$n"
+  done
+  if [ $# -gt 0 ] && other=$(needs "$@") && [ -n "$other" ]; then
+    echo "$* stay: needed by" $other; set --
+  fi
 fi
 [ $# = 0 ] || {apt} remove "$@"
 for n; do {{ grep -vxF "$n" {ours} || :; }} >{ours}.new; mv {ours}.new {ours}; done
