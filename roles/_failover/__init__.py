@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 
 from builder.role import Promise
 from builder.spec.model import ClusterSpec, Problem
@@ -15,6 +16,7 @@ from builder.spec.section import Section
 from builder.spec.types import Rule, boolean, one_of, optional, seconds
 
 _PROMOTION_SECONDS = 2.0  # taking the key, leaving recovery, accepting connections
+_CLIENT_SECONDS = 2.0  # the least connect_timeout that libpq takes
 # What a crashed PostgreSQL has to come back in, where another one could lack writes.
 _START_SECONDS = 20
 _FLOORS = {"ttl": 20, "loop_wait": 1, "retry_timeout": 3}  # patroni/config.py adjusts silently
@@ -44,7 +46,7 @@ class Timings:
     check_rise: int = 1
     advertisement: float = 1.0
     script_interval: int = 1
-    script_timeout: int = 1
+    script_timeout: float = 0.7
     script_fall: int = 2
     hung_interval: int = 1
     hung_timeout: int = 3
@@ -114,12 +116,17 @@ class Timings:
     @property
     def keepalived_silent(self) -> int:
         """It should have run its check twice by then; one that did not hangs."""
-        return 2 * (self.script_interval + self.script_timeout) + 1
+        return ceil(2 * (self.script_interval + self.script_timeout) + 1)
 
     @property
     def balancer_hung(self) -> float:
-        """The check fails `fall` times, then the address is handed over."""
-        return self.script_fall * (self.script_interval + self.script_timeout) + 2.0
+        """The check fails `fall` times, then the address is handed over (RFC 5798: at once, but for
+        the skew), and a client gives up the connection that the hung one had taken.
+
+        A check must end before the next is due: Keepalived leaves that one out otherwise.
+        """
+        failed = self.script_fall * self.script_interval + self.script_timeout
+        return ceil(failed + self.advertisement + _CLIENT_SECONDS)
 
 
 PRESETS: Mapping[str, Timings] = {
@@ -153,7 +160,7 @@ PRESETS: Mapping[str, Timings] = {
         check_timeout=8.0,
         advertisement=3.0,
         script_interval=3,
-        script_timeout=3,
+        script_timeout=2,
         hung_timeout=10,
         disk_silent=30,
     ),

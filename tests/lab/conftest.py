@@ -42,7 +42,14 @@ LabMaker = Callable[[ClusterSpec], LabProvider]
 
 
 # They take longest, so two halves of a run that begin with them end at about the same time.
-LONGEST = ("test_cluster_operations", "test_drill", "test_cluster_shapes")
+LONGEST = (
+    "test_cluster_operations",
+    "test_drill",
+    "test_cluster_changes",
+    "test_cluster_shapes",
+    "test_adopt",
+    "test_terraform",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
