@@ -96,7 +96,7 @@ class Extension(Resource):
             f"SELECT 'database|' || datname FROM pg_database WHERE datname = {literal(database)};"
         )
         return (
-            f"echo 'item {self.name}'; known=$({known}\n); echo \"$known\"\n"
+            f"echo 'item {self.name}'; known=$({known}\n); echo \"${{known%%database|*}}\"\n"
             f"case $known in *'database|'*) {inside} 2>&1 </dev/null || echo 'role down';; esac"
         )
 
