@@ -13,6 +13,7 @@ from builder.drill.steps import Freeze, PowerOff, Script, Step
 from builder.errors import PghaError
 from builder.transport.base import Endpoint
 
+_HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 UNDO_SECONDS = 180  # a server that has been reset takes minutes to come back
 Tell = Callable[[str, str], None]
 
@@ -101,14 +102,18 @@ class Injector:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Signals that would interrupt wait for nobody here: they are ignored."""
+    """Signals that would interrupt come when the block is over, and never to what it starts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in _HELD_BACK}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)  # which a child inherits
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             signal.signal(number, handler)
+        for late in dict.fromkeys(came):
+            signal.raise_signal(late)

@@ -44,19 +44,19 @@ def left_behind(cluster: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "sent"),
+    ("fault", "sent", "when"),
     [
-        ("replica-isolated", signal.SIGINT),
-        ("etcd-disk-full", signal.SIGTERM),
-        ("freeze-leader", signal.SIGINT),
-        ("etcd-majority-gone", signal.SIGTERM),
+        ("replica-isolated", signal.SIGINT, "watches for"),
+        ("etcd-disk-full", signal.SIGTERM, "heals"),
+        ("freeze-leader", signal.SIGINT, "watches for"),
+        ("etcd-majority-gone", signal.SIGTERM, "watches for"),
     ],
 )
 def test_a_fault_is_healed_when_the_drill_is_interrupted(
-    fault: str, sent: signal.Signals, seven: Any, until: Any
+    fault: str, sent: signal.Signals, when: str, seven: Any, until: Any
 ) -> None:
     with seven.start("drill", fault, "--yes") as process:
-        wait_for(process, "watches for")
+        wait_for(process, when)
         process.send_signal(sent)
         process.communicate(timeout=120)
     assert process.returncode == 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from builder.drill import samples
 from builder.drill.fault import Fault
 from builder.drill.faults import FAULTS
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome
+from builder.drill.inject import undisturbed
 from builder.drill.run import obstacle
 from builder.drill.scene import Scene, scene
 from builder.drill.steps import Freeze, PowerOff, Script
@@ -164,6 +166,24 @@ def test_harm_is_done_and_undone_twice_over(tmp_path: Path) -> None:
         assert carried_out(harm.undo_text()) == []
         assert carried_out(harm.undo_text()) == []
     assert not (tmp_path / "run").exists()
+
+
+def test_an_interruption_waits_for_the_healing_and_is_not_lost() -> None:
+    """Neither the healing nor a program that it starts is cut short."""
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("interrupted"))
+    try:
+        with undisturbed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            child = subprocess.run(
+                ["sh", "-c", "kill -TERM $$; echo lives"], stdout=subprocess.PIPE, check=True
+            )
+            seen.append("healed")
+        assert seen == ["healed", "interrupted"]
+        assert child.stdout == b"lives\n"
+        assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_host_that_stops_something_undoes_it(who: Scene) -> None:
