@@ -3,13 +3,19 @@
 
 pgha-build drill --all --rounds 3 --yes --json >one.json
 .venv/bin/python bench/drill.py one.json [more.json …]
+
+With --keep FILE, what they measured is added to that file, a line per drill, each once;
+bench/drills.jsonl has those that the table in the documentation was made of:
+
+.venv/bin/python bench/drill.py --keep bench/drills.jsonl one.json
+.venv/bin/python bench/drill.py bench/drills.jsonl
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +23,21 @@ from typing import Any
 HEAD = (
     "| drill | passed | no write: median | worst | no new connection: worst | promised | lost |"
     " whole again: worst |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
+)
+
+KEPT = (
+    "name",
+    "at",
+    "passed",
+    "targets",
+    "writes_acknowledged",
+    "writes_lost",
+    "write_outage_seconds",
+    "write_bound_seconds",
+    "connect_outage_seconds",
+    "recovery_seconds",
+    "timelines",
+    "slowness",
 )
 
 
@@ -50,10 +71,36 @@ def _lost(found: Sequence[Mapping[str, Any]]) -> str:
     return f"{sum(map(len, filter(None, lost)))}" + (f" (unread: {unread})" if unread else "")
 
 
-def main(files: Sequence[str]) -> None:
-    drills = [d for file in files for d in json.loads(Path(file).read_text())["drills"]]
+def _drills(file: Path) -> Sequence[Mapping[str, Any]]:
+    """Of what `drill --json` printed, or of lines that were kept."""
+    text = file.read_text()
+    if file.suffix == ".jsonl":
+        return [json.loads(line) for line in text.splitlines()]
+    found: Sequence[Mapping[str, Any]] = json.loads(text)["drills"]
+    return found
+
+
+def _keep(file: Path, drills: Sequence[Mapping[str, Any]]) -> None:
+    """One line each; of the checks, those that failed."""
+    there = set(file.read_text().splitlines()) if file.exists() else set()
+    with file.open("a") as out:
+        for drill in drills:
+            failed = [check for check in drill["checks"] if not check["passed"]]
+            line = json.dumps({name: drill[name] for name in KEPT} | {"failed": failed})
+            if line not in there:
+                print(line, file=out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The results of drills as a table.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="add them to it, a line each")
+    said = parser.parse_args()
+    drills = [drill for file in said.files for drill in _drills(file)]
+    if said.keep:
+        _keep(said.keep, drills)
     print(HEAD, *rows(drills), sep="\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
