@@ -148,6 +148,14 @@ class Workspace:
                     why="New secrets would replace every password and CA of a running cluster.",
                     do="Bring the secrets file of this cluster back, from your copy.",
                 )
+            if seen.manifest.secrets not in {"", self.store.fingerprint}:
+                raise SecretsError(
+                    f"{host} was set up with other secrets than those in {self.store.path}",
+                    why=f"It belongs to another cluster that is called {self.spec.name}, or that "
+                    "file is a new one. Every password and CA of a cluster that runs would be "
+                    "replaced.",
+                    do="Check the host's address; bring the secrets file back, from your copy.",
+                )
 
     def _refuse_renamed(self, departed: Mapping[str, str]) -> None:
         """The same machine would be cleaned under its old name, data and all."""
@@ -188,6 +196,7 @@ class Workspace:
             guard=self._guard,
             hosts={host.name: host.address for host in self.spec.hosts.values()},
             departed=departed,
+            secrets=self.store.fingerprint,
         )
         return with_diffs(self._narrowed(plan, only), connections)
 

@@ -71,7 +71,8 @@ class Ledger:
             if host in change.resource.hosts
             and (change.triggered or change.action in {Action.CREATE, Action.UPDATE})
         ]
-        known = replace(manifest, hosts={**self._plan.departed, **self._plan.hosts})
+        hosts = {**self._plan.departed, **self._plan.hosts}
+        known = replace(manifest, hosts=hosts, secrets=self._plan.secrets)
         return known.begun(self._plan.cluster, begun)
 
     def _settled(self, host: str, manifest: Manifest) -> Manifest:

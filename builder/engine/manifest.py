@@ -38,11 +38,13 @@ class Entry:
 class Manifest:
     """All entries of a host by address, and the cluster they belong to ("" for none yet).
 
-    `hosts` are all hosts of the cluster with their addresses, so that one which leaves the spec is
-    still known, and can be cleaned.
+    `secrets` is the fingerprint of the secrets file that it was made with ("" where nobody noted
+    it). `hosts` are all hosts of the cluster with their addresses, so that one which leaves the
+    spec is still known, and can be cleaned.
     """
 
     cluster: str = ""
+    secrets: str = ""
     hosts: Mapping[str, str] = field(default_factory=dict)
     entries: Mapping[str, Entry] = field(default_factory=dict)
 
@@ -98,7 +100,8 @@ def dump(manifest: Manifest) -> str:
         json.dumps(_record(item), sort_keys=True) for _, item in sorted(manifest.entries.items())
     )
     names = dict(sorted(manifest.hosts.items()))
-    head = json.dumps({"version": VERSION, "cluster": manifest.cluster, "hosts": names})[:-1]
+    whose = {"cluster": manifest.cluster, "secrets": manifest.secrets}
+    head = json.dumps({"version": VERSION, **whose, "hosts": names})[:-1]
     return f'{head}, "entries": [\n{lines}\n]}}\n'
 
 
@@ -117,9 +120,11 @@ def load(text: str) -> Manifest:
     try:
         entries = [_entry(record) for record in document["entries"]]
         cluster, hosts = document["cluster"], dict(document.get("hosts", {}))
+        secrets = document.get("secrets", "")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"damaged: {error}") from error
-    return Manifest(cluster=cluster, hosts=hosts, entries={item.address: item for item in entries})
+    by_address = {item.address: item for item in entries}
+    return Manifest(cluster=cluster, secrets=secrets, hosts=hosts, entries=by_address)
 
 
 def _record(item: Entry) -> Mapping[str, Any]:

@@ -31,7 +31,7 @@ class Plan:
     resource that could not be looked at and that it depends on; `unreachable` maps a host to why.
     `hosts` are those of the spec with their addresses, `departed` those that have left it. `owed`
     are units that are blocked, or that a narrowed plan leaves out, though what is changed asks them
-    to act.
+    to act. `secrets` is the fingerprint of those that it was made with.
     """
 
     cluster: str
@@ -44,6 +44,7 @@ class Plan:
     hosts: Mapping[str, str] = field(default_factory=dict)
     departed: Mapping[str, str] = field(default_factory=dict)
     owed: tuple[Change, ...] = ()
+    secrets: str = ""
 
     @property
     def pending(self) -> Sequence[Change]:
@@ -114,6 +115,7 @@ def make_plan(
     promises: tuple[str, ...] = (),
     hosts: Mapping[str, str] | None = None,
     departed: Mapping[str, str] | None = None,
+    secrets: str = "",
     guard: Callable[[Mapping[str, Change]], None] = lambda _: None,
     refine: Callable[[Mapping[str, Change]], Mapping[str, Change]] = lambda _: {},
 ) -> Plan:
@@ -140,6 +142,7 @@ def make_plan(
         promises=promises,
         hosts=hosts or {},
         departed=departed or {},
+        secrets=secrets,
     )
 
 

@@ -134,3 +134,19 @@ def test_every_configuration_passes_its_programs_own_check(host: str, seven: Any
 def test_no_host_has_a_failed_unit(seven: Any) -> None:
     for host in seven.hosts():
         assert seven.on(host, "systemctl --failed --plain --no-legend") == ""
+
+
+def test_a_cluster_whose_secrets_are_lost_keeps_its_own(seven: Any, tmp_path: Path) -> None:
+    """Also where `init` has made new ones, with which nothing there would agree."""
+    file = seven.home / "cluster.secrets.yml"
+    kept = file.rename(tmp_path / "kept")
+    try:
+        assert "is not there" in seven.run("plan").stderr
+        assert seven.run("init").returncode == 0
+        for command in (("plan",), ("apply", "--yes")):
+            done = seven.run(*command)
+            assert done.returncode == 1
+            assert "was set up with other secrets" in done.stderr
+    finally:
+        kept.replace(file)
+    seven.in_sync()

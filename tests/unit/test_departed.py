@@ -13,7 +13,7 @@ import pytest
 from builder.engine import manifest as manifests
 from builder.engine.desired import Desired
 from builder.engine.manifest import Manifest
-from builder.errors import PlanError
+from builder.errors import PlanError, SecretsError
 from builder.resources.base import Resource
 from builder.transport.base import Connections, Endpoint
 from builder.workspace import Workspace
@@ -46,18 +46,22 @@ def site(tmp_path: Path) -> Site:
 
 
 def workspace(world_of: Any, resources: Sequence[Resource]) -> Workspace:
-    store: Any = SimpleNamespace(is_new=False)
+    store: Any = SimpleNamespace(is_new=False, fingerprint="ours", path="cluster.secrets.yml")
     found = Workspace(spec=world_of(SPEC).spec, store=store)
     found.__dict__["desired"] = Desired(resources=tuple(resources), origins={})
     return found
 
 
 def remember(
-    site: Site, host: str, hosts: Mapping[str, str], resources: Sequence[Resource] = ()
+    site: Site,
+    host: str,
+    hosts: Mapping[str, str],
+    resources: Sequence[Resource] = (),
+    secrets: str = "",
 ) -> None:
     state = site.hosts[host].folder / "state"
     state.mkdir()
-    known = replace(Manifest(), hosts=hosts).settled("orders", resources)
+    known = Manifest(hosts=hosts, secrets=secrets).settled("orders", resources)
     (state / "manifest.json").write_text(manifests.dump(known))
 
 
@@ -81,3 +85,16 @@ def test_a_host_that_got_another_name_is_refused_untouched(site: Site, world_of:
     with pytest.raises(PlanError, match="b has the address of old") as refused:
         work.plan(reached, work.look(reached))
     assert "pgha-build state forget old" in refused.value.do
+
+
+def test_a_cluster_of_the_same_name_that_has_other_secrets_is_left_alone(
+    site: Site, world_of: Any
+) -> None:
+    """A new laptop where `init` was run, or a second cluster that is called as the first."""
+    wanted = [site.file("a", "f"), site.file("b", "f")]
+    remember(site, "a", HOSTS, [wanted[0]], secrets="ours")
+    remember(site, "b", HOSTS, [wanted[1]], secrets="another's")
+    work = workspace(world_of, wanted)
+    with pytest.raises(SecretsError, match="b was set up with other secrets") as refused:
+        work.look(Reached({h: site.hosts[h] for h in "ab"}, {}))
+    assert "from your copy" in refused.value.do

@@ -31,9 +31,11 @@ UNIT = Unit(hosts=("a",), name="u.service", restart_on=("a/file:/f",))
 
 
 @settings(max_examples=80, deadline=None)
-@given(words, st.lists(entries, max_size=5))
-def test_what_is_written_is_read_again(cluster: str, items: list[Entry]) -> None:
-    manifest = Manifest(cluster=cluster, entries={item.address: item for item in items})
+@given(words, words, st.lists(entries, max_size=5))
+def test_what_is_written_is_read_again(cluster: str, secrets: str, items: list[Entry]) -> None:
+    manifest = Manifest(
+        cluster=cluster, secrets=secrets, entries={item.address: item for item in items}
+    )
     assert load(dump(manifest)) == manifest
 
 

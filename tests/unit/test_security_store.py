@@ -64,6 +64,20 @@ def test_another_cluster_has_other_secrets(tmp_path: Path) -> None:
     assert not set(one) & set(other)
 
 
+def test_a_fingerprint_lasts_as_long_as_its_cluster(tmp_path: Path) -> None:
+    """Also through a rotation of its authorities; and it shows nothing of what it is made of."""
+    path = tmp_path / "c.yml"
+    first = open_store(path, "o")
+    everything(first)
+    first.save()
+    rotating = open_store(path, "o")
+    rotating.announce()
+    again = open_store(path, "o").fingerprint
+    assert again == rotating.fingerprint == first.fingerprint
+    assert again != open_store(tmp_path / "other.yml", "o").fingerprint
+    assert again not in path.with_name("c.secrets.yml").read_text()
+
+
 def test_a_password_is_long_and_needs_no_quoting_anywhere(spec: Path) -> None:
     store = open_store(spec, "orders")
     texts = {store.password(f"p{n}").reveal() for n in range(50)}
