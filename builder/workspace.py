@@ -17,6 +17,7 @@ from typing import Any
 from builder import lockfile, registry
 from builder.engine.desired import Desired, desired, present, refuse_strays
 from builder.engine.leftovers import leftovers
+from builder.engine.manifest import PATH as MANIFEST
 from builder.engine.observe import Look, look
 from builder.engine.plan import Plan, make_plan, narrowed
 from builder.engine.texts import with_diffs
@@ -154,7 +155,8 @@ class Workspace:
                     why=f"It belongs to another cluster that is called {self.spec.name}, or that "
                     "file is a new one. Every password and CA of a cluster that runs would be "
                     "replaced.",
-                    do="Check the host's address; bring the secrets file back, from your copy.",
+                    do="Check the host's address; bring the secrets file back, from your copy. Where "
+                    f"that cluster was given up: move {MANIFEST} away on its hosts.",
                 )
 
     def _refuse_renamed(self, departed: Mapping[str, str]) -> None:
