@@ -155,8 +155,8 @@ class Workspace:
                     why=f"It belongs to another cluster that is called {self.spec.name}, or that "
                     "file is a new one. Every password and CA of a cluster that runs would be "
                     "replaced.",
-                    do="Check the host's address; bring the secrets file back, from your copy. Where "
-                    f"that cluster was given up: move {MANIFEST} away on its hosts.",
+                    do="Check the host's address; bring the secrets file back, from your copy. "
+                    f"Where that cluster was given up: move {MANIFEST} away on its hosts.",
                 )
 
     def _refuse_renamed(self, departed: Mapping[str, str]) -> None:
