@@ -174,6 +174,16 @@ _ALL = (
         obstacle=needs_replica,
     ),
     Fault(
+        name="host-reset",
+        failovers=1,
+        may_stay=True,
+        doc="The leader resets, as its watchdog or a panic has it do, and boots.",
+        steps=lambda s: [steps.reset(s.leader)],
+        writes=HOST_LOST,
+        hold_seconds=40,
+        obstacle=needs_replica,
+    ),
+    Fault(
         name="replica-power-off",
         doc="A replica's power is cut.",
         steps=lambda s: [PowerOff(host=s.replicas[0])],

@@ -143,6 +143,15 @@ def stop_unit(host: str, unit: str) -> Script:
     )
 
 
+def reset(host: str) -> Script:
+    """Its kernel starts anew without a word to any process, and nothing is synced.
+
+    In a container only that one starts anew. `undo` waits: a server takes minutes to boot.
+    """
+    do = "systemd-run --quiet --collect sh -c 'sleep 1; reboot --force --no-sync'"
+    return Script(host=host, do=do, undo=":")
+
+
 # ── disks ───────────────────────────────────────────────────────────────────────────────────────
 DISK = "pgha-drill-disk"  # a unit that keeps at it
 

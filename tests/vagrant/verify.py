@@ -42,7 +42,7 @@ class Home:
             timeout=seconds,
         )
         print(f"{time.monotonic() - begin:6.0f} s  {' '.join(argv)}", flush=True)
-        assert not check or done.returncode == 0, done.stdout[-6000:]
+        assert not check or done.returncode == 0, done.stdout[-60000:]
         return done.stdout
 
     def pgha(self, *words: str, **options: Any) -> str:
