@@ -85,10 +85,12 @@ def _keep(file: Path, drills: Sequence[Mapping[str, Any]]) -> None:
     there = set(file.read_text().splitlines()) if file.exists() else set()
     with file.open("a") as out:
         for drill in drills:
-            failed = [check for check in drill["checks"] if not check["passed"]]
+            checks = drill.get("checks", drill.get("failed", []))
+            failed = [check for check in checks if not check["passed"]]
             line = json.dumps({name: drill[name] for name in KEPT} | {"failed": failed})
             if line not in there:
                 print(line, file=out)
+                there.add(line)
 
 
 def main() -> None:

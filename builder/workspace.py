@@ -18,6 +18,7 @@ from builder import lockfile, registry
 from builder.engine.desired import Desired, desired, present, refuse_strays
 from builder.engine.leftovers import leftovers
 from builder.engine.manifest import PATH as MANIFEST
+from builder.engine.manifest import Manifest
 from builder.engine.observe import Look, look
 from builder.engine.plan import Plan, make_plan, narrowed
 from builder.engine.texts import with_diffs
@@ -101,7 +102,7 @@ class Workspace:
         """
         refuse_changed_keys(connections)
         looks = dict(look(connections, self.desired.resources))
-        self._refuse_foreign(looks)
+        self.refuse_foreign(looks)
         looks |= self._look_at_departed(connections, looks)
         extra = leftovers(self.desired.resources, looks, registry.kinds())
         if not extra:
@@ -124,7 +125,7 @@ class Workspace:
         ours = {
             name: seen
             for name, seen in found.items()
-            if seen.error or (seen.manifest.entries and seen.manifest.cluster == self.spec.name)
+            if seen.error or (seen.manifest.entries and self._is_ours(seen.manifest))
         }
         for name in found.keys() - ours.keys():
             connections.drop(name)
@@ -135,7 +136,13 @@ class Workspace:
         remembered = {n: a for seen in looks.values() for n, a in seen.manifest.hosts.items()}
         return [(name, a) for name, a in remembered.items() if name not in self.spec.hosts]
 
-    def _refuse_foreign(self, looks: Mapping[str, Look]) -> None:
+    def _is_ours(self, manifest: Manifest) -> bool:
+        """Of this name, and made with these secrets; who made an older one is not noted."""
+        same = manifest.secrets in {"", self.store.id}
+        return manifest.cluster == self.spec.name and same
+
+    def refuse_foreign(self, looks: Mapping[str, Look]) -> None:
+        """Raises PlanError or SecretsError where a host is another cluster's."""
         for host, seen in looks.items():
             if seen.manifest.cluster not in {"", self.spec.name}:
                 raise PlanError(
@@ -149,14 +156,15 @@ class Workspace:
                     why="New secrets would replace every password and CA of a running cluster.",
                     do="Bring the secrets file of this cluster back, from your copy.",
                 )
-            if seen.manifest.secrets not in {"", self.store.fingerprint}:
+            if seen.manifest.entries and not self._is_ours(seen.manifest):
                 raise SecretsError(
                     f"{host} was set up with other secrets than those in {self.store.path}",
                     why=f"It belongs to another cluster that is called {self.spec.name}, or that "
                     "file is a new one. Every password and CA of a cluster that runs would be "
                     "replaced.",
                     do="Check the host's address; bring the secrets file back, from your copy. "
-                    f"Where that cluster was given up: move {MANIFEST} away on its hosts.",
+                    "Where that cluster was given up: pgha-build destroy; on machines that were "
+                    f"there before, stop its services, and remove their data and {MANIFEST}.",
                 )
 
     def _refuse_renamed(self, departed: Mapping[str, str]) -> None:
@@ -198,7 +206,7 @@ class Workspace:
             guard=self._guard,
             hosts={host.name: host.address for host in self.spec.hosts.values()},
             departed=departed,
-            secrets=self.store.fingerprint,
+            secrets=self.store.id,
         )
         return with_diffs(self._narrowed(plan, only), connections)
 

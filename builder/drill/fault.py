@@ -9,6 +9,7 @@ from builder.drill.scene import Scene
 from builder.drill.steps import Step
 
 HOST_LOST = "database host lost"
+HOST_RESET = "database host reset"
 HOST_DEAF = "database host deaf"
 CRASHED = "PostgreSQL crashed"
 REPLICA_LOST = "replica lost"

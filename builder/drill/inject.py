@@ -14,7 +14,7 @@ from builder.errors import PghaError
 from builder.transport.base import Endpoint
 
 _HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-UNDO_SECONDS = 180  # a server that has been reset takes minutes to come back
+UNDO_SECONDS = 900  # a server that has been reset takes minutes to come back
 Tell = Callable[[str, str], None]
 
 
@@ -51,11 +51,12 @@ class Injector:
         try:
             self._undo(step)
         except PghaError as error:
-            self._tell(step.host, f"could not be healed: {error.what}")
+            do = f"On {step.host}: sh /run/pgha-drill/undo"
+            self._tell(step.host, f"could not be healed: {error.what}. {do}")
             return NotHealedError(
                 f"{step.host} could not be healed: {error.what}",
                 why="The fault may still be there; the host itself undoes it in time.",
-                do=f"On {step.host}: sh /run/pgha-drill/undo",
+                do=do,
             )
         return None
 

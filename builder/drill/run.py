@@ -12,7 +12,7 @@ from builder.drill import clients, samples
 from builder.drill.fault import Fault
 from builder.drill.ground import Ground
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
-from builder.drill.inject import NotHealedError
+from builder.drill.inject import UNDO_SECONDS, NotHealedError
 from builder.drill.scene import Scene
 from builder.drill.schema import stored, table
 from builder.drill.steps import Step, lacks
@@ -116,7 +116,7 @@ def _under(
 ) -> tuple[History, Sequence[str]]:
     recorder = Recorder()
     patience = HEALTHY_SECONDS * traffic.slowness
-    limit = WARM_SECONDS + BEFORE_SECONDS + fault.hold_seconds + 2 * patience
+    limit = WARM_SECONDS + BEFORE_SECONDS + fault.hold_seconds + UNDO_SECONDS + 2 * patience
     wanted = samples.scripts(ground.spec, ground.roles, traffic.slowness)
     with (
         samples.sampling(

@@ -38,9 +38,9 @@ class Entry:
 class Manifest:
     """All entries of a host by address, and the cluster they belong to ("" for none yet).
 
-    `secrets` is the fingerprint of the secrets file that it was made with ("" where nobody noted
-    it). `hosts` are all hosts of the cluster with their addresses, so that one which leaves the
-    spec is still known, and can be cleaned.
+    `secrets` is the id of the secrets file that it was made with ("" where nobody noted it).
+    `hosts` are all hosts of the cluster with their addresses, so that one which leaves the spec is
+    still known, and can be cleaned.
     """
 
     cluster: str = ""

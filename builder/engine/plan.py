@@ -31,7 +31,7 @@ class Plan:
     resource that could not be looked at and that it depends on; `unreachable` maps a host to why.
     `hosts` are those of the spec with their addresses, `departed` those that have left it. `owed`
     are units that are blocked, or that a narrowed plan leaves out, though what is changed asks them
-    to act. `secrets` is the fingerprint of those that it was made with.
+    to act. `secrets` is the id of those that it was made with.
     """
 
     cluster: str

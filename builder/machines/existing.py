@@ -60,7 +60,8 @@ class ExistingProvider:
         raise MachineError(
             "these machines are not ours to unmake",
             why="machines.provider is `existing`.",
-            do="Reinstall them, or: systemctl disable --now keepalived haproxy patroni etcd",
+            do="Reinstall them; or systemctl disable --now keepalived haproxy patroni etcd, and "
+            "remove their data and /var/lib/pgha-build.",
         )
 
     def _config(self) -> OpenSshConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 import secrets
 import string
@@ -26,6 +27,7 @@ def fresh() -> Content:
     """The content of a new file."""
     return {
         "version": _VERSION,
+        "id": secrets.token_hex(8),
         "leaf_seed": base64.b64encode(secrets.token_bytes(32)).decode(),
         **{part: {} for part in PARTS},
     }
@@ -42,17 +44,24 @@ def new_password() -> str:
 
 def checked(content: Mapping[str, Any], path: Path) -> Content:
     """Raises SecretsError for what a hand has broken, naming the place and never the value."""
-    if content.get("version") != _VERSION or fresh().keys() - content.keys():
+    if content.get("version") != _VERSION or fresh().keys() - {"id"} - content.keys():
         raise SecretsError(
             f"{path} is not a secrets file of this version of pgha-build",
             do="Restore it from your copy. Never make a new one for a cluster that runs.",
         )
     if mistake := next(_mistakes(content), None):
         raise SecretsError(f"{path}: {mistake}", do="Correct it, or restore it from your copy.")
-    return dict(content)
+    return {"id": _first_id(content["leaf_seed"]), **content}
+
+
+def _first_id(leaf_seed: str) -> str:
+    """Of a file from before there were any: all copies of it get the same."""
+    return hashlib.sha256(f"id|{leaf_seed}".encode()).hexdigest()[:16]
 
 
 def _mistakes(content: Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(content.get("id", ""), str):
+        yield "id is not a text"
     if not _is_seed(content["leaf_seed"]):
         yield "leaf_seed is not 32 bytes in base64"
     for part in PARTS:

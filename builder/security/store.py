@@ -39,7 +39,7 @@ class SecretStore:
         self._there = there
         self._content = fresh() if there is None else checked(there, vault.path)
         self.is_new = there is None
-        self._owed = not vault.exists() or self._readers_changed()
+        self._owed = not vault.exists() or "id" not in (there or {}) or self._readers_changed()
         self._authorities: dict[str, Authority] = {}
         self._keys: dict[tuple[str, str], Secret] = {}
 
@@ -102,9 +102,9 @@ class SecretStore:
         return hmac.new(self._seed, message, hashlib.sha256).digest()[:16]
 
     @property
-    def fingerprint(self) -> str:
-        """Tells this file from another cluster's, for as long as it lives; tells nothing of it."""
-        return hmac.new(self._seed, b"fingerprint", hashlib.sha256).hexdigest()[:16]
+    def id(self) -> str:
+        """Tells this file from another cluster's, whatever in it is replaced; it is no secret."""
+        return str(self._content["id"])
 
     @property
     def _seed(self) -> bytes:

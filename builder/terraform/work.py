@@ -17,7 +17,7 @@ from builder.engine.execute import Apply, Result
 from builder.engine.hosts import Progress
 from builder.engine.lock import locked
 from builder.engine.manifest import entry
-from builder.engine.observe import look, merged, merged_with_host
+from builder.engine.observe import Look, look, merged, merged_with_host
 from builder.engine.plan import Plan
 from builder.engine.script import Piece, Script
 from builder.errors import PghaError, TransportError
@@ -143,7 +143,7 @@ class Cluster:
     def see(self, resources: Sequence[Resource]) -> Mapping[str, Observed]:
         """What is known of them, by address."""
         with self.workspace.connected() as connections:
-            looks = look(connections, resources)
+            looks = self._looks(connections, resources)
         return {resource.address: merged(resource, looks) for resource in resources}
 
     def bring(self, resources: Sequence[Resource], before: Sequence[Resource] = ()) -> None:
@@ -152,7 +152,7 @@ class Cluster:
         `before` is what was wanted last time: what only that asked for is taken back."""
         applied = {resource.address: entry(resource) for resource in before}
         with self.workspace.connected() as connections:
-            looks = look(connections, resources)
+            looks = self._looks(connections, resources)
             self.workspace.keep_secrets()
             for resource in resources:
                 observed, host = merged_with_host(resource, looks)
@@ -169,11 +169,17 @@ class Cluster:
     def take_away(self, resource: Resource, steps: Sequence[Step]) -> None:
         """Where it is; nothing to do where it is not."""
         with self.workspace.connected() as connections:
-            observed, host = merged_with_host(resource, look(connections, [resource]))
+            looks = self._looks(connections, [resource])
+            observed, host = merged_with_host(resource, looks)
             if isinstance(observed, Unknown):
                 raise PghaError(f"{resource.address} cannot be looked at: {observed.reason}")
             if isinstance(observed, Present):
                 _carry_out(connections[host], host, resource, steps)
+
+    def _looks(self, connections: Connections, resources: Sequence[Resource]) -> Mapping[str, Look]:
+        found = look(connections, resources)
+        self.workspace.refuse_foreign(found)
+        return found
 
     @property
     def _inside(self) -> Inside:

@@ -64,6 +64,12 @@ class Timings:
         return self.ttl + self.loop_wait + _PROMOTION_SECONDS + self.balancer_notices
 
     @property
+    def host_reset(self) -> float:
+        """One that boots in time finds that its lease still holds: from then on as crashed."""
+        start = self.primary_start_timeout
+        return self.host_lost + (start + self.loop_wait if start else 0)
+
+    @property
     def host_deaf(self) -> float:
         """etcd hears a leader that hears nobody, and renews its lease until that gives up."""
         return self.host_lost + self.loop_wait + self.retry_timeout
@@ -187,6 +193,7 @@ def promises(spec: ClusterSpec) -> Iterable[Promise]:
     """The bounds that these timings give."""
     times = timings(spec)
     yield Promise(fault="database host lost", seconds=times.host_lost)
+    yield Promise(fault="database host reset", seconds=times.host_reset)
     yield Promise(fault="database host deaf", seconds=times.host_deaf)
     yield Promise(fault="PostgreSQL crashed", seconds=times.postgresql_crashed)
     yield Promise(fault="PostgreSQL hung", seconds=times.postgresql_hung)

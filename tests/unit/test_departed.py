@@ -46,7 +46,7 @@ def site(tmp_path: Path) -> Site:
 
 
 def workspace(world_of: Any, resources: Sequence[Resource]) -> Workspace:
-    store: Any = SimpleNamespace(is_new=False, fingerprint="ours", path="cluster.secrets.yml")
+    store: Any = SimpleNamespace(is_new=False, id="ours", path="cluster.secrets.yml")
     found = Workspace(spec=world_of(SPEC).spec, store=store)
     found.__dict__["desired"] = Desired(resources=tuple(resources), origins={})
     return found
@@ -74,6 +74,16 @@ def test_a_host_that_is_clean_already_is_let_go_and_forgotten(site: Site, world_
     looks = work.look(reached)
     assert set(reached) == set(looks) == {"a", "b"}
     assert work.plan(reached, looks).departed == {}
+
+
+def test_a_host_that_a_cluster_of_the_same_name_has_taken_is_let_go(
+    site: Site, world_of: Any
+) -> None:
+    wanted = [site.file("a", "f"), site.file("b", "f")]
+    remember(site, "a", {**HOSTS, "c": "10.0.0.3"}, [wanted[0]], secrets="ours")
+    remember(site, "c", {"c": "10.0.0.3"}, [site.file("c", "f")], secrets="another's")
+    reached = Reached({h: site.hosts[h] for h in "ab"}, {"c": site.hosts["c"]})
+    assert set(workspace(world_of, wanted).look(reached)) == {"a", "b"}
 
 
 def test_a_host_that_got_another_name_is_refused_untouched(site: Site, world_of: Any) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import yaml
 
 from builder.errors import SecretsError
 from builder.role import Secrets
@@ -64,18 +65,32 @@ def test_another_cluster_has_other_secrets(tmp_path: Path) -> None:
     assert not set(one) & set(other)
 
 
-def test_a_fingerprint_lasts_as_long_as_its_cluster(tmp_path: Path) -> None:
-    """Also through a rotation of its authorities; and it shows nothing of what it is made of."""
+def test_an_id_lasts_as_long_as_its_cluster(tmp_path: Path) -> None:
+    """Also where its authorities are rotated, and its seed is replaced."""
     path = tmp_path / "c.yml"
     first = open_store(path, "o")
     everything(first)
     first.save()
+    open_store(path, "o").announce()
+    seeded = open_store(tmp_path / "other.yml", "o")
+    assert first.id != seeded.id
     rotating = open_store(path, "o")
-    rotating.announce()
-    again = open_store(path, "o").fingerprint
-    assert again == rotating.fingerprint == first.fingerprint
-    assert again != open_store(tmp_path / "other.yml", "o").fingerprint
-    assert again not in path.with_name("c.secrets.yml").read_text()
+    rotating.rotate(lambda content: {**content, "leaf_seed": "eHh4" * 10 + "eHg="})
+    assert open_store(path, "o").id == rotating.id == first.id
+
+
+def test_copies_of_a_file_from_before_there_were_ids_get_the_same(tmp_path: Path) -> None:
+    open_store(tmp_path / "a.yml", "o").save()
+    known = yaml.safe_load((tmp_path / "a.secrets.yml").read_text())
+    old = yaml.safe_dump({name: what for name, what in known.items() if name != "id"})
+    for name in ("one", "other"):
+        file = tmp_path / f"{name}.secrets.yml"
+        file.touch(mode=0o600)
+        file.write_text(old)
+    one, other = (open_store(tmp_path / f"{name}.yml", "o") for name in ("one", "other"))
+    assert one.id == other.id
+    one.save()
+    assert yaml.safe_load((tmp_path / "one.secrets.yml").read_text())["id"] == one.id
 
 
 def test_a_password_is_long_and_needs_no_quoting_anywhere(spec: Path) -> None:
