@@ -4,8 +4,8 @@
 pgha-build drill --all --rounds 3 --yes --json >one.json
 .venv/bin/python bench/drill.py one.json [more.json …]
 
-With --keep FILE, what they measured is added to that file, a line per drill, each once;
-bench/drills.jsonl has those that the table in the documentation was made of:
+With --keep FILE, what they measured is added to that file, a line per drill, each once, so that
+rounds add up over days; bench/drills.jsonl has those since 2026-11-26:
 
 .venv/bin/python bench/drill.py --keep bench/drills.jsonl one.json
 .venv/bin/python bench/drill.py bench/drills.jsonl
