@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.drill import steps
+from builder.drill import links, steps
 from builder.drill.fault import BALANCER_HUNG, BALANCER_LOST, Fault, needs_balancers
 from builder.drill.steps import PowerOff
 
@@ -18,7 +18,7 @@ BALANCER_FAULTS = (
     Fault(
         name="balancer-isolated",
         doc="The balancer that holds the address is cut off from everything, and keeps it.",
-        steps=lambda s: [steps.cut_from_all(s.holder, s.virtual_ip)],
+        steps=lambda s: [links.cut_from_all(s.holder, s.virtual_ip)],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
         obstacle=needs_balancers,
@@ -61,7 +61,7 @@ BALANCER_FAULTS = (
     Fault(
         name="vrrp-cut",
         doc="The balancers do not hear each other, so both hold the address until it is healed.",
-        steps=lambda s: [steps.cut_vrrp(s.holder)],
+        steps=lambda s: [links.cut_vrrp(s.holder)],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
         obstacle=needs_balancers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builder.drill import steps
+from builder.drill import links, steps
 from builder.drill.fault import (
     NO_PAUSE,
     Fault,
@@ -78,7 +78,7 @@ ETCD_FAULTS = (
         doc="Most of etcd is killed for good, and a replica cut off: nobody may lead.",
         steps=lambda s: [
             *(steps.kill_for_good(host, "etcd.service") for host in _majority(s)),
-            steps.cut_from_all(s.replicas[0]),
+            links.cut_from_all(s.replicas[0]),
         ],
         writes=None,
         stops_writes=True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from builder.drill import steps
+from builder.drill import links, steps
 from builder.drill.balancer_faults import BALANCER_FAULTS
 from builder.drill.disk_faults import DISK_FAULTS
 from builder.drill.etcd_faults import ETCD_FAULTS
@@ -207,7 +207,7 @@ _ALL = (
         name="leader-isolated",
         failovers=1,
         doc="The leader is cut off from everything.",
-        steps=lambda s: [steps.cut_from_all(s.leader)],
+        steps=lambda s: [links.cut_from_all(s.leader)],
         writes=HOST_LOST,
         hold_seconds=45,
         obstacle=needs_replica,
@@ -216,7 +216,7 @@ _ALL = (
         name="leader-deaf",
         failovers=1,
         doc="The leader hears nobody, and is heard by all.",
-        steps=lambda s: [steps.deaf(s.leader)],
+        steps=lambda s: [links.deaf(s.leader)],
         writes=HOST_DEAF,
         hold_seconds=45,
         obstacle=needs_replica,
@@ -224,7 +224,7 @@ _ALL = (
     Fault(
         name="replica-isolated",
         doc="A replica is cut off from everything.",
-        steps=lambda s: [steps.cut_from_all(s.replicas[0])],
+        steps=lambda s: [links.cut_from_all(s.replicas[0])],
         writes=REPLICA_LOST,
         hold_seconds=45,
         obstacle=needs_replica,
@@ -232,7 +232,7 @@ _ALL = (
     Fault(
         name="leader-cut-from-etcd",
         doc="The leader is cut off from etcd only.",
-        steps=lambda s: [steps.cut_from(s.leader, _others(s, s.etcd))],
+        steps=lambda s: [links.cut_from(s.leader, _others(s, s.etcd))],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
         hold_seconds=45,
@@ -241,7 +241,7 @@ _ALL = (
     Fault(
         name="leader-cut-from-replica",
         doc="The leader is cut off from its replicas only.",
-        steps=lambda s: [steps.cut_from(s.leader, _others(s, s.replicas))],
+        steps=lambda s: [links.cut_from(s.leader, _others(s, s.replicas))],
         writes=REPLICA_LOST,
         hold_seconds=30,
         obstacle=needs_replica,
@@ -249,7 +249,7 @@ _ALL = (
     Fault(
         name="loss-20-percent",
         doc="A fifth of the packets between the leader and etcd is lost, both ways.",
-        steps=lambda s: [steps.lossy(s.leader, _others(s, s.etcd), 20)],
+        steps=lambda s: [links.lossy(s.leader, _others(s, s.etcd), 20)],
         writes=NO_PAUSE,
         hold_seconds=60,
         obstacle=needs_own_etcd,

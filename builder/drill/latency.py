@@ -6,7 +6,8 @@ on the host itself, which holds back whatever it is given; those that are open a
 
 from __future__ import annotations
 
-from builder.drill.steps import LAST_RESORT_SECONDS, TABLE, Script
+from builder.drill.links import TABLE
+from builder.drill.steps import LAST_RESORT_SECONDS, Script
 from builder.resources.base import quoted
 
 UNIT = "pgha-drill-latency"

@@ -201,66 +201,6 @@ def _kept_up(loop: str) -> str:
     )
 
 
-# ── links ───────────────────────────────────────────────────────────────────────────────────────
-TABLE = "pgha_drill"
-
-
-# Where sshd listens, and where this session came in; sudo may hide the latter.
-_SSH_PORTS = (
-    "ports=$( { echo 22; sshd -T 2>/dev/null | awk '$1 == \"port\" { print $2 }'; "
-    'set -- ${SSH_CONNECTION:-}; echo "${4:-}"; } | grep . | sort -un | paste -sd, )'
-)
-
-
-def _filtered(host: str, incoming: str, outgoing: str, arp: str = "") -> Script:
-    """SSH, loopback and what is already answered to us stay: the drill must be able to heal."""
-    tables = (
-        f"table inet {TABLE} {{\n"
-        " chain incoming { type filter hook input priority -300;\n"
-        f"  iif lo accept; tcp dport {{ $ports }} accept; {incoming}\n }}\n"
-        " chain outgoing { type filter hook output priority -300;\n"
-        f"  oif lo accept; tcp sport {{ $ports }} accept; {outgoing}\n }}\n}}"
-    )
-    if arp:
-        tables += (
-            f"\ntable arp {TABLE} {{\n"
-            f" chain outgoing {{ type filter hook output priority -300; {arp}\n }}\n}}"
-        )
-    return Script(
-        host=host,
-        before=f"{_SSH_PORTS}\nrules=$(cat <<PGHA_NFT\n{tables}\nPGHA_NFT\n)",
-        do='echo "$rules" | nft -f -',
-        undo="\n".join(
-            f"nft delete table {family} {TABLE} 2>/dev/null || true"
-            for family in ("inet", *(["arp"] if arp else []))
-        ),
-    )
-
-
-def cut_from_all(host: str, address: str = "") -> Script:
-    """`address`: one beside the host's own, for which it does not answer any more, either."""
-    return _filtered(host, "drop", "drop", f"arp saddr ip {address} drop" if address else "")
-
-
-def deaf(host: str) -> Script:
-    """It is heard, and hears nobody."""
-    return _filtered(host, "drop", "")
-
-
-def cut_from(host: str, addresses: tuple[str, ...]) -> Script:
-    peers = ", ".join(addresses)
-    return _filtered(host, f"ip saddr {{ {peers} }} drop", f"ip daddr {{ {peers} }} drop")
-
-
-def lossy(host: str, addresses: tuple[str, ...], percent: int) -> Script:
-    peers, luck = ", ".join(addresses), f"numgen random mod 100 < {percent} drop"
-    return _filtered(host, f"ip saddr {{ {peers} }} {luck}", f"ip daddr {{ {peers} }} {luck}")
-
-
-def cut_vrrp(host: str) -> Script:
-    return _filtered(host, "ip protocol 112 drop", "ip protocol 112 drop")
-
-
 # ── PostgreSQL ──────────────────────────────────────────────────────────────────────────────────
 def signal_postgresql(host: str, psql: str, select: str, name: str, undo: str = "") -> Script:
     """Send a signal to the process that the statement `select` names."""
