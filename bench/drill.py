@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,12 @@ HEAD = (
     " whole again: worst |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
+GROUPED = ("preset", "synchronous", "write_bound_seconds")
 KEPT = (
     "name",
     "at",
+    "preset",
+    "synchronous",
     "passed",
     "targets",
     "writes_acknowledged",
@@ -35,6 +39,7 @@ KEPT = (
     "write_outage_seconds",
     "write_bound_seconds",
     "connect_outage_seconds",
+    "read_outage_seconds",
     "recovery_seconds",
     "timelines",
     "slowness",
@@ -42,17 +47,23 @@ KEPT = (
 
 
 def rows(drills: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """One per fault, in the order in which they first occur."""
-    for name in dict.fromkeys(drill["name"] for drill in drills):
-        yield _row(name, [drill for drill in drills if drill["name"] == name])
+    """One per fault and what is promised of it, in the order in which they first occur."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for drill in drills:
+        groups[tuple(drill[key] for key in ("name", *GROUPED))].append(drill)
+    for found in groups.values():
+        yield _row(found)
 
 
-def _row(name: str, found: Sequence[Mapping[str, Any]]) -> str:
+def _row(found: Sequence[Mapping[str, Any]]) -> str:
     paused = [drill["write_outage_seconds"] for drill in found]
     whole = [drill["recovery_seconds"] for drill in found]
-    bound = found[0]["write_bound_seconds"]
+    first = found[0]
+    bound = first["write_bound_seconds"]
+    what = [] if first["preset"] == "lan" else [f"preset {first['preset']}"]
+    what += [] if first["synchronous"] else ["asynchronous"]
     cells = (
-        f"`{name}`",
+        ", ".join([f"`{first['name']}`", *what]),
         f"{sum(drill['passed'] for drill in found)} of {len(found)}",
         f"{statistics.median(paused):.1f} s",
         f"{max(paused):.1f} s",
@@ -76,8 +87,9 @@ def _drills(file: Path) -> Sequence[Mapping[str, Any]]:
     text = file.read_text()
     if file.suffix == ".jsonl":
         return [json.loads(line) for line in text.splitlines()]
-    found: Sequence[Mapping[str, Any]] = json.loads(text)["drills"]
-    return found
+    said = json.loads(text)
+    cluster = {key: said[key] for key in ("preset", "synchronous")}
+    return [cluster | drill for drill in said["drills"]]
 
 
 def _keep(file: Path, drills: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from builder.disk import full
 from builder.spec.model import ClusterSpec
 
+SYNCHRONOUS = frozenset({"sync_standby", "quorum_standby"})  # roles whose host is waited for
+
 
 def ailments(spec: ClusterSpec, status: Mapping[str, Any]) -> list[str]:
     """What is wrong, for a person; nothing where the cluster is whole."""
@@ -46,10 +48,9 @@ def _patroni(spec: ClusterSpec, patroni: Mapping[str, Any] | None) -> Iterator[s
             yield f"{name}: PostgreSQL's disk is full"
     if len({member["timeline"] for member in members.values()}) > 1:
         yield "the members are on several timelines"
-    if spec.sections["failover"]["synchronous"] and len(members) > 1:
-        standbys = [m for m in members.values() if m["role"] in {"sync_standby", "quorum_standby"}]
-        if not standbys:
-            yield "no replica is synchronous yet"
+    waited_for = any(member["role"] in SYNCHRONOUS for member in members.values())
+    if spec.sections["failover"]["synchronous"] and len(members) > 1 and not waited_for:
+        yield "no replica is synchronous yet"
 
 
 def _streams(member: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import sample
 from typing import Any
@@ -23,6 +24,7 @@ from builder.drill.verdict import Result
 from builder.engine.lock import locked
 from builder.errors import PghaError
 from builder.overview import status
+from builder.spec.model import ClusterSpec
 from builder.workspace import Workspace
 
 INTERRUPTED = "interrupted"
@@ -50,16 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
     possible = _possible(ground, chosen, forgiving=arguments.all)
     if arguments.rounds:
         possible = [f for _ in range(arguments.rounds) for f in sample(possible, len(possible))]
-    if not arguments.yes and not _agreed(workspace.spec.name, possible):
+    if not arguments.yes and not _agreed(workspace.spec.name, possible, ground.promises()):
         print("Nothing was done.", file=sys.stderr)
         return 1
     results: list[Result] = []
     try:
         stopped = _drilled(workspace, ground, possible, results)
     except Exception as error:  # a mistake of ours: what was measured before is told
-        _told(workspace.spec.name, results, arguments, repr(error))
+        _told(workspace.spec, results, arguments, repr(error))
         raise
-    return _told(workspace.spec.name, results, arguments, stopped)
+    return _told(workspace.spec, results, arguments, stopped)
 
 
 def _refuse_odd(arguments: argparse.Namespace) -> None:
@@ -149,11 +151,11 @@ def _possible(ground: Ground, chosen: Sequence[Fault], *, forgiving: bool) -> Se
     return possible
 
 
-def _agreed(name: str, possible: Sequence[Fault]) -> bool:
+def _agreed(name: str, possible: Sequence[Fault], promises: Mapping[str, float]) -> bool:
     print(f"This harms {name} on purpose, one fault after another:", file=sys.stderr)
     for fault in possible:
         print(f"  {fault.name}: {fault.doc}", file=sys.stderr)
-    minutes = sum(f.hold_seconds + 45 for f in possible) / 60
+    minutes = sum(f.lasts(promises) + 45 for f in possible) / 60
     question = (
         f"Each is healed before the next; all together take about {minutes:.0f} minutes.\n"
         "Clients of this cluster lose their connections, and wait, as they would in earnest."
@@ -175,8 +177,8 @@ def _drilled(
         ground.tell("", f"── {fault.name} ──")
         try:
             # For each anew: a host whose power was cut has forgotten the lock.
-            with workspace.connected() as found, locked(found.reached(), "drill"):
-                results.append(drill(ground, fault))
+            with workspace.connected() as found, locked(found.reached(), "drill") as lock:
+                results.append(drill(replace(ground, may_harm=lock.refuse_lost), fault))
         except PghaError as error:
             return f"{fault.name} could not be carried out: {error}"
         except KeyboardInterrupt:  # the fault is healed by now; what was measured is still told
@@ -185,15 +187,19 @@ def _drilled(
     return ""
 
 
-def _told(name: str, results: Sequence[Result], arguments: argparse.Namespace, stopped: str) -> int:
+def _told(
+    spec: ClusterSpec, results: Sequence[Result], arguments: argparse.Namespace, stopped: str
+) -> int:
     if arguments.report:
-        arguments.report.write_text(report.page(name, results, stopped=stopped))
+        arguments.report.write_text(report.page(spec.name, results, stopped=stopped))
     passed = not stopped and all(result.passed for result in results)
     drills = [result.document() for result in results]
     if stopped:
         print(f"Error: {stopped}", file=sys.stderr)
     if arguments.json:
-        show_json({"cluster": name, "passed": passed, "drills": drills, "stopped": stopped})
+        failover = spec.sections["failover"]
+        cluster = {"cluster": spec.name, **{k: failover[k] for k in ("preset", "synchronous")}}
+        show_json({**cluster, "passed": passed, "drills": drills, "stopped": stopped})
     else:
         print("\n".join(rows(results)))
     if stopped == INTERRUPTED:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from builder.drill import links, steps
-from builder.drill.fault import BALANCER_HUNG, BALANCER_LOST, Fault, needs_balancers
+from builder.drill.fault import (
+    BALANCER_HUNG,
+    BALANCER_LOST,
+    Fault,
+    needs_balancer_alone,
+    needs_balancers,
+)
 from builder.drill.steps import PowerOff
 
 BALANCER_FAULTS = (
@@ -13,15 +19,15 @@ BALANCER_FAULTS = (
         steps=lambda s: [PowerOff(host=s.holder)],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
-        obstacle=needs_balancers,
+        obstacle=needs_balancer_alone,
     ),
     Fault(
         name="balancer-isolated",
         doc="The balancer that holds the address is cut off from everything, and keeps it.",
-        steps=lambda s: [links.cut_from_all(s.holder, s.virtual_ip)],
+        steps=lambda s: [links.isolated(s, s.holder)],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
-        obstacle=needs_balancers,
+        obstacle=needs_balancer_alone,
         two_holders=True,
     ),
     Fault(
@@ -38,7 +44,6 @@ BALANCER_FAULTS = (
         steps=lambda s: [steps.stop_unit(s.holder, "haproxy.service")],
         writes=BALANCER_HUNG,
         reads=BALANCER_HUNG,
-        hold_seconds=20,
         obstacle=needs_balancers,
     ),
     Fault(
@@ -55,7 +60,6 @@ BALANCER_FAULTS = (
         steps=lambda s: [steps.stop_unit(s.holder, "keepalived.service")],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
-        hold_seconds=30,
         obstacle=needs_balancers,
     ),
     Fault(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from builder.drill import steps
 from builder.drill.fault import (
     DISK_LOST,
+    HOST_LOST,
     NO_PAUSE,
     REPLICA_LOST,
     Fault,
@@ -19,7 +20,6 @@ DISK_FAULTS = (
         doc="The leader's data disk is filled to the last byte.",
         steps=lambda s: [steps.fill(s.leader, s.data[s.leader])],
         writes=DISK_LOST,
-        hold_seconds=60,
         obstacle=needs_own_disk,
     ),
     Fault(
@@ -27,16 +27,14 @@ DISK_FAULTS = (
         doc="A replica's data disk is filled to the last byte.",
         steps=lambda s: [steps.fill(s.replicas[0], s.data[s.replicas[0]])],
         writes=REPLICA_LOST,
-        hold_seconds=60,
         obstacle=needs_own_disk,
     ),
     Fault(
         name="leader-disk-hangs",
         failovers=1,
-        doc="The leader's data disk does not answer: what is written there waits for a minute.",
+        doc="The leader's data disk does not answer: what is written there waits.",
         steps=lambda s: [steps.hang(s.leader, s.data[s.leader])],
         writes=DISK_LOST,
-        hold_seconds=60,
         obstacle=needs_own_disk,
     ),
     Fault(
@@ -44,7 +42,7 @@ DISK_FAULTS = (
         doc="The leader's data disk takes up to half a second for a write.",
         steps=lambda s: [steps.slow(s.leader, s.data[s.leader])],
         writes=None,
-        hold_seconds=45,
+        outlasts=DISK_LOST,
         obstacle=needs_own_disk,
     ),
     Fault(
@@ -53,7 +51,7 @@ DISK_FAULTS = (
         steps=lambda s: [steps.fill(s.etcd_follower, s.etcd_data[s.etcd_follower])],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
-        hold_seconds=45,
+        outlasts=HOST_LOST,
         obstacle=needs_own_etcd_disk,
     ),
     Fault(
@@ -62,7 +60,7 @@ DISK_FAULTS = (
         steps=lambda s: [steps.slow(s.etcd_leader, s.etcd_data[s.etcd_leader])],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
-        hold_seconds=45,
+        outlasts=HOST_LOST,
         obstacle=needs_own_etcd_disk,
     ),
 )

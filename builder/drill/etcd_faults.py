@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from builder.drill import links, steps
 from builder.drill.fault import (
+    HOST_LOST,
     NO_PAUSE,
     Fault,
     needs_etcd,
@@ -51,7 +52,7 @@ ETCD_FAULTS = (
         steps=lambda s: [steps.stop_main(s.etcd_leader, "etcd.service")],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
-        hold_seconds=30,
+        outlasts=HOST_LOST,
         obstacle=needs_etcd,
     ),
     Fault(
@@ -60,7 +61,7 @@ ETCD_FAULTS = (
         steps=lambda s: [PowerOff(host=host) for host in _majority(s)],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
-        hold_seconds=60,
+        outlasts=HOST_LOST,
         obstacle=needs_own_etcd,
     ),
     Fault(
@@ -69,7 +70,7 @@ ETCD_FAULTS = (
         steps=lambda s: [steps.kill_for_good(host, "etcd.service") for host in _majority(s)],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
-        hold_seconds=60,
+        outlasts=HOST_LOST,
         obstacle=needs_etcd,
     ),
     Fault(
@@ -78,11 +79,12 @@ ETCD_FAULTS = (
         doc="Most of etcd is killed for good, and a replica cut off: nobody may lead.",
         steps=lambda s: [
             *(steps.kill_for_good(host, "etcd.service") for host in _majority(s)),
-            links.cut_from_all(s.replicas[0]),
+            links.isolated(s, s.replicas[0]),
         ],
         writes=None,
+        isolates=True,
         stops_writes=True,
-        hold_seconds=45,
+        outlasts=HOST_LOST,
         obstacle=lambda s: needs_own_etcd(s) or needs_replica(s),
     ),
     Fault(
@@ -92,7 +94,7 @@ ETCD_FAULTS = (
         steps=lambda s: [*(PowerOff(host=h) for h in _majority(s)), PowerOff(host=s.replicas[0])],
         writes=None,
         stops_writes=True,
-        hold_seconds=45,
+        outlasts=HOST_LOST,
         obstacle=lambda s: needs_own_etcd(s) or needs_replica(s),
     ),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from builder.drill.scene import Scene
 from builder.drill.steps import Step
@@ -20,6 +21,9 @@ POSTGRESQL_HUNG = "PostgreSQL hung"
 DISK_LOST = "data disk full or hung"
 NO_PAUSE = 2.0  # seconds: no timing is involved, but a busy machine pauses by itself
 
+_LEAST_SECONDS = 15  # that a fault stays
+_LONGER_SECONDS = 10  # … and so long once what is promised of it is due
+
 Bound = str | float
 
 
@@ -27,8 +31,10 @@ Bound = str | float
 class Fault:
     """One drill. `writes` and `reads` bound the outage; None: not promised, only measured.
 
-    `hold_seconds` is how long the fault stays before it is healed. `obstacle` says why this is no
-    drill here. `two_holders`: the address may have two until healed. `failovers`: so many, neither
+    The fault stays for longer than what `writes` promises, and than what `outlasts` does: a promise
+    in whose time it must change nothing. `obstacle` says why this is no drill here.
+    `two_holders`: the address has two until healed. `isolates`: whoever is struck hears no other
+    balancer, so that one that is a balancer holds the address, too. `failovers`: so many, neither
     more nor fewer. `may_stay`: or none in an asynchronous cluster, where a leader is started again.
     `stops_writes`: nobody may lead, so that nothing is written until it is healed. `stops_reads`:
     the struck replica lags, so that it gets no new sessions.
@@ -39,13 +45,20 @@ class Fault:
     steps: Callable[[Scene], Sequence[Step]]
     writes: Bound | None
     reads: Bound | None = None
-    hold_seconds: float = 15
     obstacle: Callable[[Scene], str] = lambda _: ""
+    outlasts: str = ""
     two_holders: bool = False
+    isolates: bool = False
     failovers: int = 0
     may_stay: bool = False
     stops_writes: bool = False
     stops_reads: bool = False
+
+    def lasts(self, promises: Mapping[str, float]) -> float:
+        """Seconds from the harm to the healing: else what heals by itself would be healed by us."""
+        named = [name for name in (self.writes, self.outlasts) if isinstance(name, str)]
+        due = max((promises[name] for name in named if name in promises), default=0.0)
+        return max(_LEAST_SECONDS, ceil(due) + _LONGER_SECONDS)
 
 
 def needs_replica(scene: Scene) -> str:
@@ -54,6 +67,19 @@ def needs_replica(scene: Scene) -> str:
 
 def needs_balancers(scene: Scene) -> str:
     return "" if scene.holder and len(scene.balancers) > 1 else "there is no second balancer"
+
+
+def needs_balancer_alone(scene: Scene) -> str:
+    """Where its host is a database host, too, the drills of those say what its loss costs."""
+    shared = scene.holder and "patroni" in scene.spec.hosts[scene.holder].roles
+    return needs_balancers(scene) or (f"PostgreSQL shares {scene.holder}" if shared else "")
+
+
+def needs_leader_alone(scene: Scene) -> str:
+    shared = "keepalived" in scene.spec.hosts[scene.leader].roles
+    return needs_replica(scene) or (
+        f"{scene.leader} is a balancer, too: a deaf one keeps the address" if shared else ""
+    )
 
 
 def needs_etcd(scene: Scene) -> str:
@@ -67,14 +93,15 @@ def needs_own_etcd(scene: Scene) -> str:
 
 def needs_own_disk(scene: Scene) -> str:
     """A full disk must not be that of the host's own system."""
-    shared = [h for h in (scene.leader, *scene.replicas) if not scene.data.get(h)]
-    return needs_replica(scene) or _shares(shared)
+    return needs_replica(scene) or _shares(scene, (scene.leader, *scene.replicas), scene.data)
 
 
 def needs_own_etcd_disk(scene: Scene) -> str:
-    shared = [host for host in scene.etcd if not scene.etcd_data.get(host)]
-    return needs_etcd(scene) or _shares(shared)
+    return needs_etcd(scene) or _shares(scene, scene.etcd, scene.etcd_data)
 
 
-def _shares(hosts: Sequence[str]) -> str:
-    return f"data shares the system's file system on {', '.join(hosts)}" if hosts else ""
+def _shares(scene: Scene, hosts: Sequence[str], mounted: Mapping[str, str]) -> str:
+    if systems := [host for host in hosts if not mounted.get(host)]:
+        return f"data shares the system's file system on {', '.join(systems)}"
+    both = [host for host in hosts if scene.data.get(host) == scene.etcd_data.get(host)]
+    return f"PostgreSQL and etcd share a file system on {', '.join(both)}" if both else ""

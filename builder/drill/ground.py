@@ -18,7 +18,10 @@ from builder.spec.model import ClusterSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """The cluster to drill on. `status` and `differences` look anew at each call."""
+    """The cluster to drill on. `status` and `differences` look anew at each call.
+
+    `may_harm` raises PghaError where it must not be harmed any more.
+    """
 
     spec: ClusterSpec
     roles: Mapping[str, Role]
@@ -28,6 +31,7 @@ class Ground:
     differences: Callable[[], Sequence[str]]
     tell: Tell
     traffic: clients.Traffic = clients.Traffic()
+    may_harm: Callable[[], None] = lambda: None
 
     @property
     def injector(self) -> Injector:

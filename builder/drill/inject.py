@@ -9,13 +9,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from builder.drill.steps import Freeze, PowerOff, Script, Step
+from builder.drill.steps import STATE, Freeze, PowerOff, Script, Step
 from builder.errors import PghaError
 from builder.transport.base import Endpoint
 
 _HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 UNDO_SECONDS = 900  # a server that has been reset takes minutes to come back
 Tell = Callable[[str, str], None]
+# Why it matters, and what a person can do, where a step could not be undone.
+_BY_HAND: Mapping[type[Step], tuple[str, str]] = {
+    Script: (
+        "The fault may still be there; the host itself undoes it in time.",
+        f"On {{host}}: sh {STATE}/undo",
+    ),
+    PowerOff: ("The host may still be off.", "pgha-build machines start {host}"),
+    Freeze: ("The host may still hang.", "pgha-build lab thaw {host}, or vagrant resume {host}"),
+}
 
 
 class NotHealedError(PghaError):
@@ -47,17 +56,14 @@ class Injector:
             raise wrong[0]
 
     def _undone(self, step: Step) -> NotHealedError | None:
-        """Each step is undone, also where another could not be."""
+        """Each step is undone, also where another could not be, for whatever reason."""
         try:
             self._undo(step)
-        except PghaError as error:
-            do = f"On {step.host}: sh /run/pgha-drill/undo"
-            self._tell(step.host, f"could not be healed: {error.what}. {do}")
-            return NotHealedError(
-                f"{step.host} could not be healed: {error.what}",
-                why="The fault may still be there; the host itself undoes it in time.",
-                do=do,
-            )
+        except Exception as error:  # a mistake of ours, too, must not keep the others from it
+            what = error.what if isinstance(error, PghaError) else repr(error)
+            why, do = (words.format(host=step.host) for words in _BY_HAND[type(step)])
+            self._tell(step.host, f"could not be healed: {what}. {do}")
+            return NotHealedError(f"{step.host} could not be healed: {what}", why=why, do=do)
         return None
 
     def _do(self, step: Step) -> None:
@@ -69,26 +75,28 @@ class Injector:
             self.run(step.host, step.text(), seconds=step.seconds)
 
     def _undo(self, step: Step) -> None:
+        """What comes back may need a while to be reached, and a machine more than one attempt."""
         if isinstance(step, Script) and not step.undo:
             return
         self._tell(step.host, "heals")
+        end = time.monotonic() + UNDO_SECONDS
+        while True:
+            try:
+                self._undo_once(step)
+            except PghaError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(1)  # before the next attempt
+            else:
+                return
+
+    def _undo_once(self, step: Step) -> None:
         if isinstance(step, PowerOff):
             self._provider.start(step.host)
         elif isinstance(step, Freeze):
             self._provider.thaw(step.host)
         else:
-            self._insist(step)
-
-    def _insist(self, step: Script) -> None:
-        """A host that just comes back may need a moment to be reached."""
-        end = time.monotonic() + UNDO_SECONDS
-        while True:
-            try:
-                return self.run(step.host, step.undo_text(), seconds=max(60, step.seconds))
-            except PghaError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(1)  # before the next attempt
+            self.run(step.host, step.undo_text(), seconds=max(60, step.seconds))
 
     def run(self, host: str, script: str, *, seconds: float = 30) -> None:
         """PghaError with what the script said where it failed."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from statistics import median
 
-from builder.drill.history import Attempt, History, Kind, Moment, Sample
+from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
 
 SILENCE_SECONDS = 1.5  # a host that has said nothing for so long is not known to be anything
 LOOKS = 3  # … and so many looks, where they are further apart
@@ -34,6 +34,7 @@ class Figures:
     acknowledged: int
     unknown: int
     errors: int
+    broken: int
     lost: tuple[int, ...]
     read_back: bool
     double_primaries: tuple[Overlap, ...]
@@ -62,6 +63,7 @@ def figures(history: History, *, holder_from: float | None = None) -> Figures:
         acknowledged=len(writes),
         unknown=outcomes.count("unknown"),
         errors=outcomes.count("error"),
+        broken=broken(history),
         lost=lost(history),
         read_back=history.stored is not None,
         double_primaries=double(history, "primary"),
@@ -84,6 +86,12 @@ def lost(history: History) -> tuple[int, ...]:
         return ()
     acknowledged = {a.number for a in history.acknowledged(Kind.WRITE)}
     return tuple(sorted(acknowledged - history.stored))
+
+
+def broken(history: History) -> int:
+    """Statements without an answer, of clients that had a connection and meant to keep it."""
+    kept = (a for a in history.attempts if not a.fresh and history.begin <= a.begin)
+    return sum(a.outcome is not Outcome.ACK for a in kept)
 
 
 def outage(history: History, kind: Kind, *, fresh: bool = False) -> float:

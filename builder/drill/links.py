@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from builder.drill.scene import Scene
 from builder.drill.steps import Script
 
 TABLE = "pgha_drill"
@@ -42,6 +43,12 @@ def _filtered(host: str, incoming: str, outgoing: str, arp: str = "") -> Script:
 def cut_from_all(host: str, address: str = "") -> Script:
     """`address`: one beside the host's own, for which it does not answer any more, either."""
     return _filtered(host, "drop", "drop", f"arp saddr ip {address} drop" if address else "")
+
+
+def isolated(scene: Scene, host: str) -> Script:
+    """Cut off from everything. A balancer does not answer for the virtual address, either."""
+    balances = "keepalived" in scene.spec.hosts[host].roles
+    return cut_from_all(host, scene.virtual_ip if balances else "")
 
 
 def deaf(host: str) -> Script:

@@ -71,6 +71,7 @@ def drill(ground: Ground, fault: Fault) -> Result:
         fault=fault,
         promises=ground.promises(),
         has_address=bool(who.holder),
+        two_holders=fault.two_holders or (fault.isolates and _balances(ground, history.struck)),
         addresses={host.name: host.address for host in ground.spec.hosts.values()},
         synchronous=ground.spec.sections["failover"]["synchronous"],
         ailments=wrong,
@@ -89,6 +90,10 @@ def drill(ground: Ground, fault: Fault) -> Result:
         write_bound=case.seconds(fault.writes),
         at=at,
     )
+
+
+def _balances(ground: Ground, hosts: Sequence[str]) -> bool:
+    return any("keepalived" in ground.spec.hosts[host].roles for host in hosts)
 
 
 def _differences(ground: Ground) -> tuple[str, ...]:
@@ -116,7 +121,8 @@ def _under(
 ) -> tuple[History, Sequence[str]]:
     recorder = Recorder()
     patience = HEALTHY_SECONDS * traffic.slowness
-    limit = WARM_SECONDS + BEFORE_SECONDS + fault.hold_seconds + UNDO_SECONDS + 2 * patience
+    lasts = fault.lasts(ground.promises())
+    limit = WARM_SECONDS + BEFORE_SECONDS + lasts + UNDO_SECONDS + 2 * patience
     wanted = samples.scripts(ground.spec, ground.roles, traffic.slowness)
     with (
         samples.sampling(
@@ -138,7 +144,8 @@ def _under(
         steps = fault.steps(ground.healthy_scene())  # by now another may lead
         recorder.begin = time.monotonic()
         time.sleep(BEFORE_SECONDS)  # what it looks like when nothing is wrong
-        wrong = _suffer(ground, fault, steps, recorder) or _heal(ground, recorder, patience)
+        ground.may_harm()
+        wrong = _suffer(ground, fault, steps, recorder, lasts) or _heal(ground, recorder, patience)
         time.sleep(AFTER_SECONDS)  # and again
         recorder.end = time.monotonic()
     struck = tuple(dict.fromkeys(step.host for step in steps if step.strikes))
@@ -193,7 +200,7 @@ def _warm(recorder: Recorder, wanted: Set[Kind], *, seconds: float) -> None:
 
 
 def _suffer(
-    ground: Ground, fault: Fault, steps: Sequence[Step], recorder: Recorder
+    ground: Ground, fault: Fault, steps: Sequence[Step], recorder: Recorder, lasts: float
 ) -> Sequence[str]:
     """Raises PghaError where the fault could not be injected; says what could not be healed."""
     targets = ", ".join(step.host for step in steps if step.strikes)
@@ -201,9 +208,9 @@ def _suffer(
     recorder.mark(Moment.INJECTED)
     try:
         with ground.injector.injected(steps):
-            ground.tell("", f"watches for {fault.hold_seconds:g} s")
+            ground.tell("", f"watches for {lasts:g} s")
             begin = time.monotonic()
-            time.sleep(fault.hold_seconds)  # the fault lasts
+            time.sleep(lasts)  # the fault lasts
             recorder.held = (begin, time.monotonic())
     except NotHealedError as error:
         return (error.what,)

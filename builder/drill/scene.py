@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.disk import own
+from builder.health import SYNCHRONOUS
 from builder.spec.model import ClusterSpec
 
 
@@ -14,7 +15,8 @@ from builder.spec.model import ClusterSpec
 class Scene:
     """Who is who at the moment of the fault; names of hosts.
 
-    `data` and `etcd_data` say where the data of PostgreSQL and of etcd is mounted by itself.
+    Of `replicas`, those that are waited for come first: only their loss is felt. `data` and
+    `etcd_data` say where the data of PostgreSQL and of etcd is mounted by itself.
     """
 
     spec: ClusterSpec
@@ -43,16 +45,19 @@ class Scene:
 def scene(spec: ClusterSpec, status: Mapping[str, Any]) -> Scene:
     """Of a healthy cluster."""
     patroni, etcd = status["patroni"], status["etcd"]
+    members = patroni["members"]
+    replicas = [name for name in members if name != patroni["leader"]]
+    replicas.sort(key=lambda name: members[name]["role"] not in SYNCHRONOUS)
     holders = status.get("keepalived", {}).get("holders", [])
     balancers = tuple(status.get("haproxy", {}).get("balancers", {}))
     return Scene(
         spec=spec,
         leader=patroni["leader"],
-        replicas=tuple(name for name in patroni["members"] if name != patroni["leader"]),
+        replicas=tuple(replicas),
         holder=holders[0] if holders else "",
         balancers=balancers,
         etcd_leader=next((name for name, m in etcd["members"].items() if m["leader"]), ""),
         etcd=tuple(etcd["members"]),
-        data={name: own(member["disk"]) for name, member in patroni["members"].items()},
+        data={name: own(member["disk"]) for name, member in members.items()},
         etcd_data={name: own(member["disk"]) for name, member in etcd["members"].items()},
     )

@@ -189,7 +189,7 @@ def slow(host: str, mounted: str) -> Script:
     loop = f"while fsfreeze --freeze {mounted}; do sleep 0.5; {thaw}; sleep 0.05; done"
     return Script(
         host=host,
-        do=_kept_up(loop),
+        do=f"fsfreeze --freeze {mounted}\n{thaw}\n{_kept_up(loop)}",  # once: it can be
         undo=f"systemctl stop {DISK} 2>/dev/null || true\n{thaw} 2>/dev/null || true",
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from builder.drill.fault import (
     BALANCER_HUNG,
     HOST_LOST,
+    NO_PAUSE,
     REPLICA_LOST,
     SWITCHOVER,
     Bound,
@@ -18,6 +19,7 @@ from builder.drill.history import History, Kind, Moment
 from builder.drill.judge import (
     HOLDER_SECONDS,
     Figures,
+    double,
     figures,
     late_reads,
     late_writes,
@@ -103,11 +105,15 @@ def recovery(history: History) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What a fault is judged with, beside its history. `addresses` are those of the hosts."""
+    """What a fault is judged with, beside its history. `addresses` are those of the hosts.
+
+    `two_holders`: the address has two until the fault is healed.
+    """
 
     fault: Fault
     promises: Mapping[str, float]
     has_address: bool
+    two_holders: bool = False
     synchronous: bool
     addresses: Mapping[str, str] = field(default_factory=dict)
     ailments: Sequence[str] = ()
@@ -125,7 +131,7 @@ class Case:
 
 
 def judged(case: Case, history: History) -> tuple[Figures, tuple[Check, ...]]:
-    healed = history.marks.get(Moment.HEALED) if case.fault.two_holders else None
+    healed = history.marks.get(Moment.HEALED) if case.two_holders else None
     found = figures(history, holder_from=healed)
     checks = (
         *_safety(found, case),
@@ -178,6 +184,14 @@ def _late(history: History, case: Case) -> Iterator[Check]:
         struck = [case.addresses[host] for host in history.struck]
         late = late_reads(history, case.promises[REPLICA_LOST], struck)
         yield _none("new sessions that read old rows", late)
+    if case.fault.two_holders:
+        both = bool(double(history, "holder"))
+        yield Check(
+            name="two holders while it is there",
+            measured="yes" if both else "no: the fault had no effect",
+            bound="yes",
+            passed=both,
+        )
 
 
 def _none(name: str, count: int) -> Check:
@@ -188,6 +202,14 @@ def _outages(found: Figures, case: Case) -> Iterator[Check]:
     writes = case.seconds(case.fault.writes)
     yield _within("no write acknowledged", found.write_outage, writes)
     yield _within("no new connection", found.connect_outage, writes)
+    unbroken = case.fault.writes == NO_PAUSE and case.slowness == 1
+    yield Check(
+        name="statements that broke on open connections",
+        measured=str(found.broken),
+        bound="0" if unbroken else "",
+        passed=not (unbroken and found.broken),
+        promised=unbroken,
+    )
     yield _within("one client's longest wait", found.client_wait, None)
     yield _within("longest statement", found.longest_statement, None)
     yield _within("no read answered", found.read_outage, case.seconds(case.fault.reads))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from builder.health import SYNCHRONOUS
 from builder.operations.course import Confirm, Course, On, OperationError, Target, Whole
 from builder.resources.steps import Await
 from builder.spec.model import ClusterSpec
@@ -83,8 +84,7 @@ def _best(seen: Patroni, leader: str) -> str:
 
 
 def _rank(member: Patroni) -> tuple[bool, bool, int]:
-    synchronous = member["role"] in {"sync_standby", "quorum_standby"}
-    return not streams(member), not synchronous, _lag(member)
+    return not streams(member), member["role"] not in SYNCHRONOUS, _lag(member)
 
 
 def _refuse_candidate(spec: ClusterSpec, seen: Patroni, name: str) -> None:

@@ -13,7 +13,8 @@ is synchronous it also acknowledges what they write, when another leads already.
 ends it before its lease is over, as the kernel's watchdog does where there is one (Patroni
 docs/watchdog.rst).
 
-Ended, PostgreSQL has crashed: Patroni fails over, and makes a replica of it when it can.
+Ended, PostgreSQL has crashed: Patroni fails over, and makes a replica of it when it can. While
+Patroni is paused none of them does anything: nobody would start it again.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ HOME = "/usr/local/lib/pgha-build"
 
 def watches(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
     yield Directory(hosts=(ctx.host.name,), name=HOME)
+    asks = {
+        "ca": f"{TLS}/ca.crt",
+        "url": f"https://{ctx.host.address}:{ctx.section('patroni')['rest_port']}/patroni",
+    }
     yield from _watch(
         ctx,
         needs,
@@ -41,14 +46,11 @@ def watches(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
         doc="Ends a PostgreSQL that hangs, so that Patroni can act",
         port=ctx.section("postgresql")["port"],
         binaries=debian.postgresql_binaries(ctx.section("postgresql")["version"]),
+        **asks,
     )
     if len(members(ctx.spec)) == 1:
         return
     synchronous = ctx.section("failover")["synchronous"]
-    asks = {
-        "ca": f"{TLS}/ca.crt",
-        "url": f"https://{ctx.host.address}:{ctx.section('patroni')['rest_port']}/patroni",
-    }
     yield from _watch(
         ctx,
         needs,

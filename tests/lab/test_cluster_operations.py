@@ -66,7 +66,15 @@ def test_while_patroni_is_paused_nothing_fails_over(seven: Any, until: Any) -> N
     done(seven, "pause")
     assert seven.status()["patroni"]["paused"]
     assert "Patroni is paused" in refused(seven, "restart")
-    seven.on(leader, "pkill -9 -u postgres -fx '.*/postgres -D .*'")
+    signal = "pkill -{} -u postgres -fx '.*/postgres -D .*'"
+    since = seven.on(leader, signal.format("STOP") + " && date +%s")
+    told = (
+        f"journalctl -u pgha-postgresql-watch -S @{since} -o cat | grep -q 'paused: does nothing'"
+    )
+    until(lambda: seven.try_on(leader, told).returncode == 0, 60)
+    seven.on(leader, signal.format("CONT"))
+    assert seven.answers("primary", "SELECT 1") == "1"
+    seven.on(leader, signal.format("KILL"))
     done(seven, "resume")
     assert not seven.status()["patroni"]["paused"]
     until(lambda: seven.answers("primary", "SELECT 1") == "1", 60)

@@ -12,18 +12,20 @@ from typing import Any
 import pytest
 
 from builder import registry
-from builder.drill import samples
-from builder.drill.fault import Fault
+from builder.drill import inject, samples
+from builder.drill.fault import HOST_LOST, NO_PAUSE, Fault
 from builder.drill.faults import FAULTS
-from builder.drill.history import Attempt, History, Kind, Moment, Outcome
+from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
 from builder.drill.inject import undisturbed
 from builder.drill.run import obstacle
 from builder.drill.scene import Scene, scene
 from builder.drill.steps import Freeze, PowerOff, Script
 from builder.drill.verdict import Case, judged
 from builder.engine.desired import present
+from builder.errors import MachineError
 from builder.health import ailments
 from builder.spec.model import ClusterSpec
+from roles._failover import PRESETS
 
 EVERY = pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
 
@@ -99,7 +101,23 @@ def who(spec: ClusterSpec) -> Scene:
 def test_a_drill_is_named_as_it_is_called_and_says_what_it_does(fault: Fault) -> None:
     assert FAULTS[fault.name] is fault
     assert fault.doc.endswith(".")
-    assert 10 <= fault.hold_seconds <= 120
+
+
+@EVERY
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_fault_stays_until_what_is_promised_is_due(
+    fault: Fault, preset: str, spec: ClusterSpec
+) -> None:
+    """Else what should heal by itself would be healed by us, and nothing would be proven."""
+    failover = {**spec.sections["failover"], "preset": preset}
+    slower = replace(spec, sections={**spec.sections, "failover": failover})
+    promised = {
+        p.fault: p.seconds for r in present(spec, registry.roles()) for p in r.promises(slower)
+    }
+    due = fault.writes if isinstance(fault.writes, str) else fault.outlasts
+    if fault.stops_writes:
+        due = HOST_LOST
+    assert max(15, promised.get(due, 0) + 5) <= fault.lasts(promised) <= 120
 
 
 @EVERY
@@ -186,6 +204,30 @@ def test_an_interruption_waits_for_the_healing_and_is_not_lost() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+def test_every_step_is_undone_whatever_becomes_of_another(monkeypatch: Any) -> None:
+    """A machine that does not start at once is started again; a mistake of ours stops nobody."""
+    monkeypatch.setattr(inject.time, "sleep", lambda _: None)
+    woken, attempts = [], []
+
+    class Machines(Lab):
+        def start(self, host: str) -> None:
+            attempts.append(host)
+            if host == "b" or len(attempts) < 4:
+                raise OSError("no such device") if host == "b" else MachineError("it is busy")
+
+        def thaw(self, host: str) -> None:
+            woken.append(host)
+
+    told: list[str] = []
+    injector = inject.Injector({}, Machines(), lambda host, what: told.append(f"{host}: {what}"))
+    steps = (Freeze(host="a"), PowerOff(host="b"), PowerOff(host="c"))
+    with pytest.raises(inject.NotHealedError) as raised, injector.injected(steps):
+        pass
+    assert (attempts, woken) == (["c", "c", "c", "c", "b"], ["a"])
+    assert raised.value.do == "pgha-build machines start b"
+    assert any(line.startswith("b: could not be healed") for line in told)
+
+
 def test_a_host_that_stops_something_undoes_it(who: Scene) -> None:
     """What goes on for ever by itself must be ended: SIGSTOP, and rules of a firewall."""
     for fault in FAULTS.values():
@@ -204,6 +246,41 @@ def test_a_disk_that_is_the_systems_own_is_not_filled(spec: ClusterSpec) -> None
     who = scene(spec, shared)
     for name in ("leader-disk-full", "leader-disk-hangs", "etcd-disk-slow"):
         assert "shares the system's file system" in obstacle(FAULTS[name], who, Lab())
+
+
+def test_a_disk_that_two_services_share_is_not_filled(spec: ClusterSpec) -> None:
+    found = status(spec)
+    found["etcd"]["members"]["pg1"] = {
+        "healthy": True,
+        "leader": False,
+        "disk": disk("/var/lib/postgresql"),
+    }
+    who = scene(spec, found)
+    for name in ("leader-disk-full", "etcd-disk-slow"):
+        assert obstacle(FAULTS[name], who, Lab()) == (
+            "PostgreSQL and etcd share a file system on pg1"
+        )
+
+
+def test_where_a_balancer_is_a_database_host_it_is_not_judged_as_a_balancer(
+    spec: ClusterSpec,
+) -> None:
+    pg1 = replace(spec.hosts["pg1"], roles=("patroni", "haproxy", "keepalived"))
+    spec = replace(spec, hosts={**spec.hosts, "pg1": pg1})
+    who = replace(scene(spec, status(spec)), holder="pg1")
+    for name in ("balancer-power-off", "balancer-isolated", "leader-deaf"):
+        assert "pg1" in obstacle(FAULTS[name], who, Lab())
+    (step,) = FAULTS["leader-isolated"].steps(who)
+    assert isinstance(step, Script)
+    assert f"arp saddr ip {who.virtual_ip} drop" in step.before
+
+
+def test_a_replica_that_is_waited_for_is_struck_before_others(spec: ClusterSpec) -> None:
+    found = status(spec)
+    other = {**found["patroni"]["members"]["pg2"], "role": "replica"}
+    members = {"pg0": other, **found["patroni"]["members"]}
+    found["patroni"]["members"] = members
+    assert scene(spec, found).replicas == ("pg2", "pg0")
 
 
 def test_what_is_cut_off_can_still_be_reached_over_ssh(who: Scene) -> None:
@@ -346,6 +423,33 @@ def test_where_nobody_may_lead_nothing_is_written_once_the_lease_is_over() -> No
     for lease, wrong in ((0.5, {"writes while nobody may lead"}), (2.0, set())):
         case = replace(CASE, fault=nobody, promises={"database host lost": lease})
         told = replace(history(4.0), held=(2.0, 4.0))
+        assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
+
+
+def test_where_no_pause_is_promised_no_statement_breaks_on_an_open_connection() -> None:
+    told = history(0.5, moves=0)
+    cut = replace(told.attempts[4], fresh=False, outcome=Outcome.UNKNOWN, number=99)
+    told = replace(told, attempts=(*told.attempts, cut))
+    for writes, slowness, wrong in (
+        (NO_PAUSE, 1.0, {"statements that broke on open connections"}),
+        (NO_PAUSE, 2.0, set()),
+        (5.0, 1.0, set()),
+    ):
+        fault = replace(CASE.fault, writes=writes, failovers=0)
+        case = replace(CASE, fault=fault, slowness=slowness)
+        assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
+
+
+def test_an_address_that_should_have_two_holders_and_had_one_was_not_struck() -> None:
+    fault = replace(CASE.fault, two_holders=True)
+    looks = [
+        Sample(at=1 + n / 10, host=host, words=frozenset({"holder"}))
+        for n in range(40)
+        for host in ("lb1", "lb2")
+    ]
+    for seen, wrong in ((looks, set()), (looks[::2], {"two holders while it is there"})):
+        told = replace(history(1.0), samples=tuple(seen))
+        case = replace(CASE, fault=fault, two_holders=True)
         assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
 
 
