@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -110,6 +111,13 @@ def test_hosts_get_security_fixes_and_updates() -> None:
         "deb http://m/debian trixie-updates main",
         "deb http://m/debian-security trixie-security main",
     )
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_roles_install_is_not_there_before(release: str) -> None:
+    """Only libraries: else `apply` would find hosts that are no blank Debian."""
+    ours = re.compile(r"postgresql|patroni|etcd-|haproxy|keepalived|chrony")
+    assert not [name for name in recipe(release).packages if ours.match(name)]
 
 
 def test_only_sshd_options_that_the_release_knows_are_set() -> None:

@@ -24,8 +24,34 @@ PACKAGES = (
     "curl",
     "less",
 )  # no libpam-systemd: it makes every login wait for a session
-_SINCE_13 = ("linux-sysctl-defaults",)
-OF_RELEASE = {"trixie": _SINCE_13, "bookworm": (), "forky": _SINCE_13}
+# What programs of the roles need and what does nothing by itself: half of the work of installing
+# them, which each host would do anew. The programs themselves are for `apply` to install.
+LIBRARIES = (
+    "libipc-run-perl",
+    "libjson-perl",
+    "libnl-genl-3-200",
+    "libpci3",
+    "libpq5",
+    "libxslt1.1",
+    "locales",
+    "media-types",
+    "netbase",
+    "perl",
+    "python3-click",
+    "python3-dateutil",
+    "python3-etcd",
+    "python3-prettytable",
+    "python3-psutil",
+    "python3-psycopg2",
+    "python3-yaml",
+    "ssl-cert",
+)
+_SINCE_13 = ("linux-sysctl-defaults", "python3-ydiff")
+OF_RELEASE = {
+    "trixie": (*_SINCE_13, "libllvm19", "libsnmp40t64"),
+    "bookworm": ("python3-cdiff", "libllvm14", "libsnmp40"),
+    "forky": _SINCE_13,
+}
 
 AUTHORITIES = "usr/local/share/ca-certificates"  # update-ca-certificates(8)
 
@@ -112,7 +138,7 @@ class Recipe:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        return PACKAGES + OF_RELEASE[self.release]
+        return PACKAGES + LIBRARIES + OF_RELEASE[self.release]
 
     @property
     def sources(self) -> tuple[str, ...]:

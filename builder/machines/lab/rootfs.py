@@ -22,14 +22,14 @@ _UNFINISHED = ".unfinished-"
 
 
 def rootfs(release: str, progress: Progress) -> Path:
-    """The directory of `release`'s root file system; made now if there is none (about 20 s)."""
+    """The directory of `release`'s root file system; made now if there is none (about a minute)."""
     recipe = recipe_for(release)
     complete = CACHE / recipe.name
     if complete.is_dir():
         return complete
     with locked(CACHE) as lock:
         if not complete.is_dir():
-            progress("", f"builds the root file system of Debian {release} (once; about 20 s)")
+            progress("", f"builds the root file system of Debian {release} (once; about a minute)")
             _sweep()
             _build(recipe, CACHE / f"{_UNFINISHED}{recipe.name}", lock).rename(complete)
     return complete
