@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 
 from builder.engine import diff
-from builder.engine.graph import Graph, ancestors, by_address, descendants, graph
+from builder.engine.graph import Graph, ancestors, by_address, descendants, graph, reverse
 from builder.engine.leftovers import (
     Kinds,
     leftovers,
@@ -214,9 +214,10 @@ def _blocked(
 ) -> Mapping[str, str]:
     """What depends on a thing that cannot be looked at, and never will be in this run."""
     blocked: dict[str, str] = {}
+    users = reverse(edges)
     for address, change in changes.items():
         if change.action is Action.DECIDE and _hopeless(change, changes, edges, looks):
-            behind = descendants(edges, [address]) | {address}
+            behind = ancestors(users, [address]) | {address}
             for dependent in changes:  # in the plan's order: the same plan reads the same
                 if dependent in behind and changes[dependent].action is not Action.NONE:
                     blocked.setdefault(dependent, address)

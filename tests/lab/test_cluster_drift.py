@@ -25,6 +25,10 @@ class Damage:
 
 
 CFG = "/etc/haproxy/haproxy.cfg"
+STRANGER = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9"
+    " -subj /CN=stranger -keyout {0}.key -out {0}.crt 2>/dev/null"
+)
 DAMAGE = {
     "a configuration file is edited": Damage(
         host="lb1",
@@ -60,6 +64,19 @@ DAMAGE = {
         drift=("certificate:/etc/patroni/tls/server.crt",),
         triggers=("unit:patroni.service",),
     ),
+    "etcd's certificate is a stranger's": Damage(
+        host="etcd3",
+        by=STRANGER.format("/etc/etcd/tls/server"),
+        drift=("certificate:/etc/etcd/tls/server.crt",),
+        attributes=("issuer", "key"),
+    ),
+    "patroni's certificate is a stranger's": Damage(
+        host="replica",
+        by=STRANGER.format("/etc/patroni/tls/server"),
+        drift=("certificate:/etc/patroni/tls/server.crt",),
+        triggers=("unit:patroni.service",),
+        attributes=("issuer", "key"),
+    ),
     "patroni's dynamic configuration is edited": Damage(
         host="leader",
         by=f"{CTL} edit-config --force -s ttl=60 -p log_checkpoints=off",
@@ -76,6 +93,12 @@ DAMAGE = {
         host="leader",
         by="SQL ALTER ROLE app PASSWORD 'guessed'",
         drift=("cluster/role:app",),
+        attributes=("password",),
+    ),
+    "the password that replicas have is changed": Damage(
+        host="leader",
+        by="SQL ALTER ROLE replicator PASSWORD 'guessed'",
+        drift=("cluster/role:replicator",),
         attributes=("password",),
     ),
     "a role is made more powerful": Damage(
@@ -153,11 +176,13 @@ TOGETHER = (
         "haproxy is stopped",
         "keepalived is masked",
         "etcd's key is readable by all",
+        "etcd's certificate is a stranger's",
         "patroni's dynamic configuration is edited",
         "a directory is opened to all",
     ),
     (
         "patroni is stopped on the replica",
+        "the password that replicas have is changed",  # so it cannot stream when it is started
         "a unit file is deleted, and the package's own takes its place",
         "a kernel parameter is changed",
         "keepalived's package is removed",
@@ -171,6 +196,7 @@ TOGETHER = (
     ),
     (
         "patroni's configuration is deleted",
+        "patroni's certificate is a stranger's",
         "a role is dropped",
         "a drop-in is added to a unit",
     ),
