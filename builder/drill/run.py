@@ -219,13 +219,19 @@ def _suffer(
 
 
 def _heal(ground: Ground, recorder: Recorder, patience: float) -> Sequence[str]:
-    """Wait until all is whole; what is still wrong after the limit."""
+    """Wait until all is whole; what is still wrong after the limit.
+
+    Looking takes half of the time at most: what is waited for needs the machines, too.
+    """
     ground.tell("", "waits until the cluster is whole")
-    end = time.monotonic() + patience
+    asked = time.monotonic()
+    end = asked + patience
     while wrong := _ailments(ground):
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             return wrong
-        time.sleep(1)  # until the next look
+        time.sleep(max(1.0, now - asked))  # until the next look
+        asked = time.monotonic()
     recorder.mark(Moment.HEALTHY)
     return ()
 
