@@ -20,6 +20,7 @@ from builder.drill.fault import (
     NO_PAUSE,
     POSTGRESQL_HUNG,
     REPLICA_LOST,
+    RESTARTED,
     SWITCHOVER,
     Fault,
     needs_leader_alone,
@@ -110,7 +111,7 @@ _ALL = (
         name="backend-kill",
         doc="One session's process on the leader is killed; PostgreSQL restarts all of them.",
         steps=_signal(_BACKEND, "KILL"),
-        writes=5.0,
+        writes=RESTARTED,
     ),
     Fault(
         name="postmaster-stop",
@@ -143,7 +144,7 @@ _ALL = (
         name="patroni-kill",
         doc="Patroni is killed on the leader; PostgreSQL goes on.",
         steps=lambda s: [steps.kill_main(s.leader, "patroni.service")],
-        writes=5.0,  # open sessions go on; new ones wait until the balancers see Patroni again
+        writes=RESTARTED,  # open sessions go on; new ones wait until HAProxy sees Patroni again
     ),
     Fault(
         name="patroni-stop",

@@ -233,11 +233,17 @@ class Cluster:
     def replica(self) -> str:
         return next(host for host in self.hosts("patroni") if host != self.leader())
 
-    def sql(self, statement: str) -> str:
-        """As the superuser, in the database postgres, on the leader."""
+    def ask(self, host: str, statement: str) -> subprocess.CompletedProcess[str]:
+        """As the superuser, in the database postgres, on a host."""
         port = self.spec().get("postgresql", {}).get("port", 5432)
         psql = f"psql -XqAt -v ON_ERROR_STOP=1 -p {port}"
-        return self.on(self.leader(), f"cd / && setpriv --reuid postgres {psql}", statement)
+        return self.try_on(host, f"cd / && setpriv --reuid postgres {psql}", statement)
+
+    def sql(self, statement: str) -> str:
+        """As the superuser, in the database postgres, on the leader."""
+        done = self.ask(self.leader(), statement)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     @property
     def uris(self) -> Mapping[str, str]:

@@ -80,14 +80,23 @@ def test_while_patroni_is_paused_nothing_fails_over(seven: Any, until: Any) -> N
     until(lambda: seven.answers("primary", "SELECT 1") == "1", 60)
 
 
-def test_a_replica_is_copied_anew(seven: Any) -> None:
+def test_a_replica_with_a_damaged_page_says_so_and_is_copied_anew(seven: Any, until: Any) -> None:
     replica = seven.replica()
-    mark = "for d in /var/lib/postgresql/17/*; do touch $d/from-before; done"
-    seven.on(replica, mark)
+    seven.sql("CREATE TABLE pages AS SELECT generate_series(1, 1000) AS n")
+    path = seven.sql("SELECT pg_relation_filepath('pages')")
+    count = "SELECT count(*) FROM pages"
+    until(lambda: seven.ask(replica, count).stdout == "1000\n", 30)
+    seven.on(replica, "systemctl stop patroni")
+    damage = "dd if=/dev/urandom bs=64 count=1 seek=100 conv=notrunc status=none of="
+    seven.on(replica, f"{damage}$(echo /var/lib/postgresql/17/*/{path})")
+    seven.on(replica, "systemctl start patroni")
+    until(lambda: seven.run("status").returncode == 0, 60)
+    assert "invalid page in block 0" in seven.ask(replica, count).stderr
     with seven.writes() as writes:
         done(seven, "reinit", replica)
     writes.nothing_lost(pause=NO_PAUSE_SECONDS)
-    assert seven.on(replica, "ls /var/lib/postgresql/17/*/from-before 2>/dev/null || true") == ""
+    assert seven.ask(replica, count).stdout == "1000\n"
+    seven.sql("DROP TABLE pages")
     seven.in_sync()
 
 
