@@ -16,7 +16,7 @@ from builder.spec.section import Section
 from builder.spec.types import Rule, boolean, one_of, optional, seconds
 
 _PROMOTION_SECONDS = 2.0  # taking the key, leaving recovery, accepting connections
-_RESTART_SECONDS = 4.5  # in which systemd or PostgreSQL itself starts anew what was killed
+_RESTART_SECONDS = 5.0  # in which systemd or PostgreSQL itself starts anew what was killed
 _CLIENT_SECONDS = 2.0  # the least connect_timeout that libpq takes
 # What a crashed PostgreSQL has to come back in, where another one could lack writes.
 _START_SECONDS = 20
