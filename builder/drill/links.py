@@ -15,40 +15,46 @@ _SSH_PORTS = (
 )
 
 
-def _filtered(host: str, incoming: str, outgoing: str, arp: str = "") -> Script:
-    """SSH, loopback and what is already answered to us stay: the drill must be able to heal."""
+def _filtered(host: str, incoming: str, outgoing: str, *, look: str = "", more: str = "") -> Script:
+    """SSH, loopback and what is already answered to us stay: the drill must be able to heal.
+
+    `more` is a table of the family netdev, which may use what `look` found.
+    """
     tables = (
         f"table inet {TABLE} {{\n"
         " chain incoming { type filter hook input priority -300;\n"
         f"  iif lo accept; tcp dport {{ $ports }} accept; {incoming}\n }}\n"
         " chain outgoing { type filter hook output priority -300;\n"
-        f"  oif lo accept; tcp sport {{ $ports }} accept; {outgoing}\n }}\n}}"
+        f"  oif lo accept; tcp sport {{ $ports }} accept; {outgoing}\n }}\n}}\n{more}"
     )
-    if arp:
-        tables += (
-            f"\ntable arp {TABLE} {{\n"
-            f" chain outgoing {{ type filter hook output priority -300; {arp}\n }}\n}}"
-        )
     return Script(
         host=host,
-        before=f"{_SSH_PORTS}\nrules=$(cat <<PGHA_NFT\n{tables}\nPGHA_NFT\n)",
+        before=f"{_SSH_PORTS}\n{look}\nrules=$(cat <<PGHA_NFT\n{tables}\nPGHA_NFT\n)",
         do='echo "$rules" | nft -f -',
         undo="\n".join(
             f"nft delete table {family} {TABLE} 2>/dev/null || true"
-            for family in ("inet", *(["arp"] if arp else []))
+            for family in ("inet", *(["netdev"] if more else []))
         ),
     )
 
 
-def cut_from_all(host: str, address: str = "") -> Script:
-    """`address`: one beside the host's own, for which it does not answer any more, either."""
-    return _filtered(host, "drop", "drop", f"arp saddr ip {address} drop" if address else "")
-
-
 def isolated(scene: Scene, host: str) -> Script:
-    """Cut off from everything. A balancer does not answer for the virtual address, either."""
-    balances = "keepalived" in scene.spec.hosts[host].roles
-    return cut_from_all(host, scene.virtual_ip if balances else "")
+    """Cut off from everything; a balancer is not heard to have the virtual address, either.
+
+    Keepalived announces that over a raw socket, which only the family netdev sees.
+    """
+    if "keepalived" not in scene.spec.hosts[host].roles or not scene.virtual_ip:
+        return _filtered(host, "drop", "drop")
+    own = f"ip -o -4 address show to {scene.address(host)}"
+    hook = 'type filter hook egress device "$device" priority -300;'
+    return _filtered(
+        host,
+        "drop",
+        "drop",
+        look=f"device=$({own} | awk '{{ sub(/@.*/, \"\", $2); print $2; exit }}')",
+        more=f"table netdev {TABLE} {{\n"
+        f" chain outgoing {{ {hook} arp saddr ip {scene.virtual_ip} drop\n }}\n}}",
+    )
 
 
 def deaf(host: str) -> Script:
