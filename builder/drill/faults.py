@@ -20,7 +20,6 @@ from builder.drill.fault import (
     NO_PAUSE,
     POSTGRESQL_HUNG,
     REPLICA_LOST,
-    RESTARTED,
     SWITCHOVER,
     Fault,
     needs_leader_alone,
@@ -111,7 +110,7 @@ _ALL = (
         name="backend-kill",
         doc="One session's process on the leader is killed; PostgreSQL restarts all of them.",
         steps=_signal(_BACKEND, "KILL"),
-        writes=RESTARTED,
+        writes=CRASHED,
     ),
     Fault(
         name="postmaster-stop",
@@ -144,7 +143,7 @@ _ALL = (
         name="patroni-kill",
         doc="Patroni is killed on the leader; PostgreSQL goes on.",
         steps=lambda s: [steps.kill_main(s.leader, "patroni.service")],
-        writes=RESTARTED,  # open sessions go on; new ones wait until HAProxy sees Patroni again
+        writes=CRASHED,  # open sessions go on; new ones wait until HAProxy sees Patroni again
     ),
     Fault(
         name="patroni-stop",

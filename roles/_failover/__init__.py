@@ -16,7 +16,6 @@ from builder.spec.section import Section
 from builder.spec.types import Rule, boolean, one_of, optional, seconds
 
 _PROMOTION_SECONDS = 2.0  # taking the key, leaving recovery, accepting connections
-_RESTART_SECONDS = 5.0  # in which systemd or PostgreSQL itself starts anew what was killed
 _CLIENT_SECONDS = 2.0  # the least connect_timeout that libpq takes
 # What a crashed PostgreSQL has to come back in, where another one could lack writes.
 _START_SECONDS = 20
@@ -83,11 +82,6 @@ class Timings:
         start = self.primary_start_timeout
         given_up = self.loop_wait + (start + self.loop_wait if start else 0)
         return given_up + _PROMOTION_SECONDS + self.balancer_notices
-
-    @property
-    def restarted(self) -> float:
-        """Patroni, or PostgreSQL that restarts itself: until it is back, and HAProxy sees that."""
-        return _RESTART_SECONDS + self.balancer_notices
 
     @property
     def postgresql_hung(self) -> float:
@@ -202,7 +196,6 @@ def promises(spec: ClusterSpec) -> Iterable[Promise]:
     yield Promise(fault="database host reset", seconds=times.host_reset)
     yield Promise(fault="database host deaf", seconds=times.host_deaf)
     yield Promise(fault="PostgreSQL crashed", seconds=times.postgresql_crashed)
-    yield Promise(fault="process restarted", seconds=times.restarted)
     yield Promise(fault="PostgreSQL hung", seconds=times.postgresql_hung)
     yield Promise(fault="switchover", seconds=times.switchover)
     if len(spec.with_role("patroni")) > 1:

@@ -205,6 +205,11 @@ def test_three_hosts_carry_everything(watched: Any) -> None:
     assert len(status["keepalived"]["holders"]) == 1
 
 
+def test_a_leader_that_is_a_balancer_and_an_etcd_member_may_be_cut_off(watched: Any) -> None:
+    done = watched[0].run("drill", "leader-isolated", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+
+
 def _secrets(cluster: Any) -> list[str]:
     """Passwords, the seed, and a line of every private key, also as base64."""
     texts = list(_texts(yaml.safe_load((cluster.home / "cluster.secrets.yml").read_text())))
