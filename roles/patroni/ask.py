@@ -11,6 +11,7 @@ from roles._failover import timings
 from roles.patroni.settings import CONFIG, TLS, members, server
 
 _CTL = f"patronictl -c {CONFIG}/config.yml"
+_CURL = f'curl -sf --connect-timeout 2 -m 5 --cacert {TLS}/ca.crt "$url"'
 
 # Patroni 3.0 does not tell «streaming» from «running».
 _COUNT = """\
@@ -32,6 +33,15 @@ sys.exit(1)
 """
 
 
+def led(spec: ClusterSpec) -> str:
+    """A PostgreSQL has been promoted: who leads by what etcd says may not be that far yet."""
+    promoted = """grep -qE '"role": *"(primary|master)"'"""
+    return (
+        f"for url in {_urls(spec)}; do {_CURL}/patroni | {promoted} && exit 0; done\n"
+        'echo "no PostgreSQL takes writes yet"; exit 1'
+    )
+
+
 def complete(spec: ClusterSpec) -> str:
     """There is one leader, and as many streaming replicas as there are other hosts."""
     return _has(spec, replicas=len(members(spec)) - 1, synchronous=0)
@@ -47,12 +57,14 @@ def can_spare_the_leader(spec: ClusterSpec) -> str:
 
 def _has(spec: ClusterSpec, *, replicas: int, synchronous: int) -> str:
     """By what the first Patroni that answers reads from etcd: patronictl takes a second."""
-    port = spec.sections["patroni"]["rest_port"]
-    urls = quoted(f"https://{host.address}:{port}/cluster" for host in members(spec))
-    curl = f'curl -sf --connect-timeout 2 -m 5 --cacert {TLS}/ca.crt "$url"'
     names = [host.name for host in members(spec)]
     count = quoted(("python3", "-c", _COUNT, str(replicas), str(synchronous), *names))
-    return f"for url in {urls}; do {curl} && break; done | {count}"
+    return f"for url in {_urls(spec)}; do {_CURL}/cluster && break; done | {count}"
+
+
+def _urls(spec: ClusterSpec) -> str:
+    port = spec.sections["patroni"]["rest_port"]
+    return quoted(f"https://{host.address}:{port}" for host in members(spec))
 
 
 def answers(spec: ClusterSpec, host: Host, path: str, seconds: float = 10) -> str:

@@ -17,7 +17,7 @@ from builder.role import Secrets
 from builder.security.scram import verifier
 from builder.security.secret import Secret
 from builder.spec.model import ClusterSpec
-from roles.patroni.ask import can_spare_the_leader, complete, gives_lead_away, turn
+from roles.patroni.ask import can_spare_the_leader, complete, gives_lead_away, led, turn
 from roles.patroni.dynamic import dynamic_config, parameters
 from roles.patroni.running import RunningPostgresql
 from roles.patroni.settings import (
@@ -44,24 +44,28 @@ _REWIND_READS_BY = (
 
 
 def contents(spec: ClusterSpec, secrets: Secrets) -> Iterable[Resource]:
-    hosts = tuple(host.name for host in members(spec))
-    members_up = _gate(spec, hosts)
-    yield members_up
-    ready = (members_up.address,)
+    hosts = _hosts(spec)
+    led = _led(spec)
+    yield led
+    ready = (led.address,)
+    own = list(_own(spec, secrets, ready))
+    yield from own
+    whole = _whole(spec, (led.address, *(role.address for role in own)))
+    yield whole
     config = PatroniConfig(
         hosts=hosts,
         name=spec.name,
         config=dynamic_config(spec),
         api=api(spec, secrets),
-        needs=ready,
+        needs=(whole.address,),
     )
     yield config
     running = list(_running(spec, config))
     yield from running
     yield from _spare(spec, (config.address, *(item.address for item in running)))
-    users = [*_own(spec, secrets, ready), *_users(spec, secrets, ready)]
+    users = list(_users(spec, secrets, ready))
     yield from users
-    yield from _databases(spec, hosts, {user.name: user.address for user in users}, ready)
+    yield from _databases(spec, {role.name: role.address for role in (*own, *users)}, ready)
 
 
 def _running(spec: ClusterSpec, config: PatroniConfig) -> Iterable[RunningPostgresql]:
@@ -93,14 +97,31 @@ def api(spec: ClusterSpec, secrets: Secrets) -> RestApi:
     )
 
 
-def _gate(spec: ClusterSpec, hosts: tuple[str, ...]) -> Gate:
-    """Passed when there is one leader, and as many streaming replicas as there are other hosts."""
+def _led(spec: ClusterSpec) -> Gate:
+    """What is changed on the leader waits for no replica: it may be what a replica waits for."""
+    hosts = _hosts(spec)
     return Gate(
         hosts=hosts,
-        name="patroni",
-        what="a leader is elected and every replica streams",
-        condition=complete(spec),
+        name="leader",
+        what="a leader is elected and promoted",
+        condition=led(spec),
         needs=tuple(f"{host}/unit:patroni.service" for host in hosts),
+        units=("patroni",),
+        timeout_seconds=300,
+    )
+
+
+def _whole(spec: ClusterSpec, needs: tuple[str, ...]) -> Gate:
+    """Passed when there is one leader, and as many streaming replicas as there are other hosts.
+
+    Needs the roles that replicas log in by.
+    """
+    return Gate(
+        hosts=_hosts(spec),
+        name="patroni",
+        what="every replica streams from the leader",
+        condition=complete(spec),
+        needs=needs,
         units=("patroni",),
         timeout_seconds=300,
     )
@@ -110,7 +131,7 @@ def _spare(spec: ClusterSpec, needs: tuple[str, ...]) -> Iterable[Gate]:
     """An apply ends when the leader can be spared, not before."""
     if spec.sections["failover"]["synchronous"] and len(members(spec)) > 1:
         yield Gate(
-            hosts=tuple(host.name for host in members(spec)),
+            hosts=_hosts(spec),
             name="synchronous",
             what="a replica is synchronous",
             condition=can_spare_the_leader(spec),
@@ -255,20 +276,20 @@ def _role(
 
 
 def _databases(
-    spec: ClusterSpec, hosts: tuple[str, ...], users: Mapping[str, str], ready: tuple[str, ...]
+    spec: ClusterSpec, roles: Mapping[str, str], ready: tuple[str, ...]
 ) -> Iterable[Resource]:
     for wanted in spec.sections["postgresql"]["databases"]:
         database = Database(
-            hosts=hosts,
+            hosts=_hosts(spec),
             name=wanted["name"],
             owner=wanted["owner"],
             server=server(spec),
-            needs=(*ready, users[wanted["owner"]]),
+            needs=(*ready, roles[wanted["owner"]]),
         )
         yield database
         for extension in wanted["extensions"]:
             yield Extension(
-                hosts=hosts,
+                hosts=_hosts(spec),
                 name=f"{wanted['name']}/{extension}",
                 server=server(spec),
                 needs=(database.address,),

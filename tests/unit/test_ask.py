@@ -12,7 +12,7 @@ import pytest
 
 from builder.spec.model import ClusterSpec
 from builder.spec.read import read_spec
-from roles.patroni.ask import can_spare_the_leader, complete
+from roles.patroni.ask import can_spare_the_leader, complete, led
 from tests.unit.folders import played
 from tests.unit.test_failover import HOSTS
 
@@ -26,10 +26,14 @@ def pg2(**said: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def holds(tmp_path: Path) -> Holds:
-    """Runs a condition where Patroni answers with those members; where `down`, on pg2 alone."""
+def spec(tmp_path: Path) -> ClusterSpec:
     (tmp_path / "cluster.yml").write_text(HOSTS)
-    spec = read_spec(tmp_path / "cluster.yml")
+    return read_spec(tmp_path / "cluster.yml")
+
+
+@pytest.fixture
+def holds(tmp_path: Path, spec: ClusterSpec) -> Holds:
+    """Runs a condition where Patroni answers with those members; where `down`, on pg2 alone."""
 
     def run(
         condition: Callable[[ClusterSpec], str], *members: dict[str, Any], down: bool = False
@@ -69,6 +73,20 @@ def test_what_is_missing_is_told(holds: Holds) -> None:
     assert done.stdout == "pg1 is leader, running; pg2 is replica, creating replica\n"
     assert holds(complete, LEADER).stdout == "pg1 is leader, running; pg2 is not there\n"
     assert holds(complete).stderr == "Patroni does not answer yet\n"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "holds"),
+    [("replica", "primary", True), ("master", "replica", True), ("replica", "replica", False)],
+)
+def test_only_a_promoted_server_leads(
+    one: str, other: str, holds: bool, tmp_path: Path, spec: ClusterSpec
+) -> None:
+    says = 'echo \'{"role": "%s"}\''
+    own = f'case "$*" in *0.21*) {says % one};; *) {says % other};; esac'
+    asked = played(tmp_path, own, led(spec))
+    assert (asked.returncode == 0) is holds
+    assert asked.stdout == ("" if holds else "no PostgreSQL takes writes yet\n")
 
 
 def test_another_member_is_asked_where_the_first_is_down(holds: Holds) -> None:

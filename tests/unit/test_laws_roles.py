@@ -133,6 +133,16 @@ def test_a_unit_acts_for_every_file_that_its_template_or_package_may_change(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_waits_for_replicas_before_they_can_log_in(shape: str, world: Any) -> None:
+    """A gate holds its host: what it waits for must not come behind it there."""
+    edges = graph(list(world(shape).resources))
+    role = next(address for address in edges if address.endswith("/role:replicator"))
+    waits = {a for a in edges if a.endswith(("/gate:patroni", "/gate:synchronous"))}
+    assert waits
+    assert all(role in ancestors(edges, [gate]) for gate in waits)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_no_port_of_a_database_or_a_store_is_open_to_everybody(shape: str, world: Any) -> None:
     spec = world(shape).spec
     for host in spec.hosts.values():
