@@ -9,7 +9,7 @@ from builder import registry
 from builder.engine.desired import present, roles_of
 from builder.engine.observe import Look, look
 from builder.errors import TransportError
-from builder.expiry import DaysLeft, days_left
+from builder.expiry import DaysLeft, alarm, days_left
 from builder.health import ailments
 from builder.resources.certificate import Certificate
 from builder.transport.base import Connections
@@ -35,10 +35,11 @@ def status(workspace: Workspace, connections: Connections) -> dict[str, Any]:
                 if role.name in seen.extra
             }
             document[role.name] = role.status.summarise(workspace.spec, answers)
+    certificates = _certificates(looks)
     return {
         **document,
-        "ailments": ailments(workspace.spec, document),
-        "certificates": _certificates(looks),
+        "ailments": [*ailments(workspace.spec, document), *alarm(certificates)],
+        "certificates": certificates,
         "managed": {host: len(seen.manifest.entries) for host, seen in looks.items()},
         "connection": dict(workspace.connection_strings()),
     }

@@ -14,6 +14,7 @@ from builder.engine.lock import Lock
 from builder.engine.plan import Plan
 from builder.engine.script import Piece, Script, in_place
 from builder.errors import PghaError
+from builder.health import ailments
 from builder.operations.course import (
     Ask,
     Confirm,
@@ -189,7 +190,7 @@ class Runner:
     def _whole(self, timeout_seconds: int) -> None:
         self.progress("", "waits until the cluster is whole")
         end = time.monotonic() + timeout_seconds
-        while wrong := self.status()["ailments"]:
+        while wrong := ailments(self.workspace.spec, self.status()):
             if time.monotonic() > end:
                 raise OperationError(
                     f"not whole after {timeout_seconds} s: {'; '.join(wrong)}",

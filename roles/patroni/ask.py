@@ -34,11 +34,15 @@ sys.exit(1)
 
 
 def led(spec: ClusterSpec) -> str:
-    """A PostgreSQL has been promoted: who leads by what etcd says may not be that far yet."""
+    """Somebody holds the lock and has been promoted.
+
+    At a cluster's birth PostgreSQL takes writes before Patroni has made its roles and takes the
+    lock (patroni/ha.py, `post_bootstrap`); at a failover the lock comes first.
+    """
     promoted = """grep -qE '"role": *"(primary|master)"'"""
     return (
-        f"for url in {_urls(spec)}; do {_CURL}/patroni | {promoted} && exit 0; done\n"
-        'echo "no PostgreSQL takes writes yet"; exit 1'
+        f"for url in {_urls(spec)}; do {_CURL}/primary | {promoted} && exit 0; done\n"
+        'echo "nobody leads yet"; exit 1'
     )
 
 

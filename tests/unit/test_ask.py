@@ -75,18 +75,28 @@ def test_what_is_missing_is_told(holds: Holds) -> None:
     assert holds(complete).stderr == "Patroni does not answer yet\n"
 
 
+PROMOTED = """echo '{"role": "primary"}'"""
+MASTER = """echo '{"role": "master"}'"""  # Patroni 3
+PROMOTES = """echo '{"role": "replica"}'"""
+HAS_NO_LOCK = f'case "$*" in -sf*/primary) exit 22;; esac; {PROMOTED}'  # what 503 is to curl -f
+
+
 @pytest.mark.parametrize(
-    ("one", "other", "holds"),
-    [("replica", "primary", True), ("master", "replica", True), ("replica", "replica", False)],
+    ("one", "other", "leads"),
+    [
+        (PROMOTES, PROMOTED, True),
+        (MASTER, HAS_NO_LOCK, True),
+        (PROMOTES, "exit 7", False),
+        ("exit 7", HAS_NO_LOCK, False),
+    ],
 )
-def test_only_a_promoted_server_leads(
-    one: str, other: str, holds: bool, tmp_path: Path, spec: ClusterSpec
+def test_who_leads_has_the_lock_and_is_promoted(
+    one: str, other: str, leads: bool, tmp_path: Path, spec: ClusterSpec
 ) -> None:
-    says = 'echo \'{"role": "%s"}\''
-    own = f'case "$*" in *0.21*) {says % one};; *) {says % other};; esac'
-    asked = played(tmp_path, own, led(spec))
-    assert (asked.returncode == 0) is holds
-    assert asked.stdout == ("" if holds else "no PostgreSQL takes writes yet\n")
+    curl = f'case "$*" in *0.21*) {one};; *) {other};; esac'
+    asked = played(tmp_path, curl, led(spec))
+    assert (asked.returncode == 0) is leads
+    assert asked.stdout == ("" if leads else "nobody leads yet\n")
 
 
 def test_another_member_is_asked_where_the_first_is_down(holds: Holds) -> None:
