@@ -33,6 +33,7 @@ from roles.etcd.settings import (
 )
 
 UNIT = "etcd.service"
+_ELECTED_SECONDS = 20  # in which those that are left have a leader, if they are enough
 
 
 def resources(ctx: Context) -> Iterable[Resource]:
@@ -70,9 +71,9 @@ def resources(ctx: Context) -> Iterable[Resource]:
         ),
         group="etcd",
         before_restart=_may_be_missed(ctx),
-        after_restart=health(ctx.spec),
+        after_restart=_serves_again(ctx),
         before_stop=_leaves(ctx),
-        last=_leads(ctx),
+        last=_turn(ctx),
         wait=False,
         timeout_seconds=120,
     )
@@ -116,11 +117,39 @@ def _answer(asked: Iterable[str]) -> str:
 
 def _may_be_missed(ctx: Context) -> str:
     """Shell: every other member is healthy; or this one is not, and has no vote to lose."""
-    port = ctx.section("etcd")["client_port"]
-    others = [f"{h.address}:{port}" for h in members(ctx.spec) if h != ctx.host]
-    if not others:
+    if not (others := _others(ctx)):
         return ""
-    return f"( {_answer([f'127.0.0.1:{port}'])}; ) >/dev/null || exit 0\n{_answer(others)}"
+    return f"( {_is_healthy(ctx)}; ) >/dev/null || exit 0\n{_answer(others)}"
+
+
+def _serves_again(ctx: Context) -> str:
+    """Shell: the new process runs and is healthy.
+
+    Or it waits for a quorum, and no other member is healthy either: that takes the next one's
+    restart, and to wait for it here would be for ever.
+    """
+    show = f"systemctl show -P {{}} {UNIT}"
+    serves = (
+        f"state=$({show.format('ActiveState')}) job=$({show.format('Job')})\n"
+        f'[ "$state" = active ] && [ -z "$job" ] && {{ w=$( {_is_healthy(ctx)}; ) && exit 0; }}\n'
+    )
+    others = " || ".join(f"( {_answer([other])}; ) >/dev/null" for other in _others(ctx))
+    since = f"$(($({show.format('StateChangeTimestampMonotonic')}) / 1000000))"
+    alone = (
+        f'if [ "$state" = activating ] && '
+        f"[ $(($(cut -d. -f1 /proc/uptime) - {since})) -ge {_ELECTED_SECONDS} ]; then\n"
+        f"  {{ {others}; }} || exit 0\nfi\n"
+    )
+    return f'{serves}{alone if others else ""}echo "etcd: $state $w"; exit 1'
+
+
+def _is_healthy(ctx: Context) -> str:
+    return _answer([f"127.0.0.1:{ctx.section('etcd')['client_port']}"])
+
+
+def _others(ctx: Context) -> list[str]:
+    port = ctx.section("etcd")["client_port"]
+    return [f"{host.address}:{port}" for host in members(ctx.spec) if host != ctx.host]
 
 
 def _leaves(ctx: Context) -> str:
@@ -139,12 +168,16 @@ def _leaves(ctx: Context) -> str:
     )
 
 
-def _leads(ctx: Context) -> str:
-    """Shell: 1 on etcd's leader, so that it is the last to be restarted."""
+def _turn(ctx: Context) -> str:
+    """Shell: 0 on a member that is not healthy, 2 on etcd's leader: who is missed least goes first.
+
+    A healthy one is not restarted while another is not, which its own restart may mend.
+    """
     own = f"https://127.0.0.1:{ctx.section('etcd')['client_port']}"
     command = f"{etcdctl(own)} endpoint status --command-timeout=3s -w fields 2>/dev/null"
-    same = '/"MemberID"/ { m = $3 } /"Leader"/ { l = $3 } END { print (m != "" && m == l) ? 1 : 0 }'
-    return f"{command} | awk {quoted([same])}"
+    same = '/"MemberID"/ { m = $3 } /"Leader"/ { l = $3 } END { print (m != "" && m == l) ? 2 : 1 }'
+    healthy = f"( {_is_healthy(ctx)}; ) >/dev/null"
+    return f"if {healthy}; then {command} | awk {quoted([same])}; else echo 0; fi"
 
 
 def _tls(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:

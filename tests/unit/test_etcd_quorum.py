@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,44 @@ import pytest
 
 ETCDCTL = """#!/bin/sh
 for word; do case $word in --endpoints=*) asked=${word#--endpoints=} ;; esac; done
+case " $* " in *' status '*) printf '"MemberID" : 7\\n"Leader" : 7\\n'; exit ;; esac
 status=0
 for member in $SICK; do
   case $asked in *$member*) echo "https://$member is unhealthy: no answer"; status=1 ;; esac
 done
 exit $status
 """
+SYSTEMCTL = """#!/bin/sh
+case $* in *ActiveState*) echo $STATE ;; *Job*) echo $JOB ;; *) echo $SINCE ;; esac
+"""
 OWN = "127.0.0.1"
+
+
+Runs = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    """Runs shell where those members are sick, and etcd1 is etcd's leader."""
+
+    def run(
+        script: str, sick: str, state: str = "active", job: str = "", since: float = 0
+    ) -> subprocess.CompletedProcess[str]:
+        for name, text in (("etcdctl", ETCDCTL), ("systemctl", SYSTEMCTL)):
+            (tmp_path / name).write_text(text)
+            (tmp_path / name).chmod(0o755)
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        ago = str(int((time.monotonic() - since) * 1_000_000))
+        told = {"PATH": path, "SICK": sick, "STATE": state, "JOB": job, "SINCE": ago}
+        return subprocess.run(
+            ["sh", "-c", script],
+            env={**os.environ, **told},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -31,17 +64,48 @@ OWN = "127.0.0.1"
     ids=["all are well", "another one is not", "only it is not", "it and another one are not"],
 )
 def test_a_healthy_member_is_missed_only_while_all_others_are_well(
-    sick: str, may: bool, seven: Any, tmp_path: Path
+    sick: str, may: bool, seven: Any, runs: Runs
 ) -> None:
-    etcdctl = tmp_path / "etcdctl"
-    etcdctl.write_text(ETCDCTL)
-    etcdctl.chmod(0o755)
-    done = subprocess.run(
-        ["sh", "-c", seven["etcd1/unit:etcd.service"].before_restart],
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SICK": sick},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = runs(seven["etcd1/unit:etcd.service"].before_restart, sick)
     assert (done.returncode == 0) is may, done.stdout + done.stderr
     assert ("10.77.0.13 is unhealthy" in done.stdout) is not may
+
+
+@pytest.mark.parametrize(
+    ("sick", "process", "goes_on"),
+    [
+        ("", ("active", "", 1), True),
+        ("", ("active", "7", 99), False),
+        ("", ("deactivating", "7", 1), False),
+        (OWN, ("active", "", 1), False),
+        ("10.77.0.12", ("active", "", 1), True),
+        (f"{OWN} 10.77.0.12", ("activating", "7", 30), False),
+        (f"{OWN} 10.77.0.12 10.77.0.13", ("activating", "7", 5), False),
+        (f"{OWN} 10.77.0.12 10.77.0.13", ("activating", "7", 30), True),
+        (f"{OWN} 10.77.0.12 10.77.0.13", ("failed", "", 30), False),
+    ],
+    ids=[
+        "it serves",
+        "it is about to be restarted",
+        "the old process still answers",
+        "it does not serve yet",
+        "it serves, and another does not",
+        "it starts, and another serves",
+        "an election may be under way",
+        "there is no quorum",
+        "it does not start",
+    ],
+)
+def test_the_next_turn_comes_when_it_serves_or_nobody_can(
+    sick: str, process: tuple[str, str, int], goes_on: bool, seven: Any, runs: Runs
+) -> None:
+    """`process`: its state, the job of systemd's that waits, and for how many seconds."""
+    done = runs(seven["etcd1/unit:etcd.service"].after_restart, sick, *process)
+    assert (done.returncode == 0) is goes_on, done.stdout + done.stderr
+    assert done.stdout.startswith(f"etcd: {process[0]}") is not goes_on
+
+
+def test_who_is_sick_is_first_and_the_leader_last(seven: Any, runs: Runs) -> None:
+    turn = seven["etcd1/unit:etcd.service"].last
+    assert runs(turn, OWN).stdout == "0\n"
+    assert runs(turn, "").stdout == "2\n"
