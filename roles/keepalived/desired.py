@@ -24,6 +24,14 @@ CHECK_SCRIPT = "/usr/local/lib/pgha-build/haproxy-answers"
 # Keepalived 2.2 ends its own process group with SIGTERM after finding a file good (143).
 _CHECK = f'{INTERFACE_SCRIPT} && {{ setsid -w keepalived -t -f "$0" || [ $? = 143 ]; }}'
 
+# Started, it is in no state that could take the address until its check has succeeded.
+_TAKES_PART = (
+    "now=$(systemctl show -P InvocationID keepalived)\n"
+    'journalctl -q --no-pager -o cat _SYSTEMD_INVOCATION_ID="$now" | '
+    "grep -qE 'Entering (BACKUP|MASTER) STATE' || "
+    "{ echo 'Keepalived does not find its HAProxy well yet'; exit 1; }"
+)
+
 
 def resources(ctx: Context) -> Iterable[Resource]:
     here = (ctx.host.name,)
@@ -45,7 +53,9 @@ def resources(ctx: Context) -> Iterable[Resource]:
         restart_on=(packages[0].address, drop_in.address, interface.address),
         reload_on=(config.address,),
         group="balancer",
+        after_restart=_TAKES_PART,
         last=holds_address(ctx.spec),
+        timeout_seconds=60,
     )
 
 
