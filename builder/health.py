@@ -8,6 +8,7 @@ from typing import Any
 from builder.disk import full
 from builder.spec.model import ClusterSpec
 
+_NEAR_BYTES = 1024 * 1024
 SYNCHRONOUS = frozenset({"sync_standby", "quorum_standby"})  # roles whose host is waited for
 
 
@@ -42,8 +43,11 @@ def _patroni(spec: ClusterSpec, patroni: Mapping[str, Any] | None) -> Iterator[s
         yield "Patroni is paused"
     for name, member in members.items():
         wanted = "running" if name == patroni["leader"] else "streaming"
-        if not (member["state"] == wanted or _streams(member)) or not member["answers"]:
-            yield f"{name}: PostgreSQL is {member['state'] or 'silent'}, not {wanted}"
+        well = member["state"] == wanted if wanted == "running" else streams(member)
+        if not well or not member["answers"]:
+            told = f"{name}: PostgreSQL is {member['state'] or 'silent'}, not {wanted}"
+            lacks = f"; it lacks WAL that its leader has no more: pgha-build ops reinit {name}"
+            yield told + (lacks if member["lacks_wal"] else "")
         if full(member["disk"]):
             yield f"{name}: PostgreSQL's disk is full"
     if len({member["timeline"] for member in members.values()}) > 1:
@@ -53,10 +57,12 @@ def _patroni(spec: ClusterSpec, patroni: Mapping[str, Any] | None) -> Iterator[s
         yield "no replica is synchronous yet"
 
 
-def _streams(member: Mapping[str, Any]) -> bool:
-    """Patroni 3.0 (Debian 12) calls a replica that streams `running`, as any other."""
+def streams(member: Mapping[str, Any]) -> bool:
+    """Whether a replica does. Patroni 3.0 (Debian 12) calls it `running`, as any other."""
     old = str(member.get("patroni") or "").startswith("3.0.")
-    return old and member["state"] == "running" and member.get("lag_bytes") == 0
+    lag = member.get("lag_bytes")
+    near = isinstance(lag, int) and lag < _NEAR_BYTES
+    return member["state"] == "streaming" or (old and member["state"] == "running" and near)
 
 
 def _haproxy(haproxy: Mapping[str, Any] | None, patroni: Mapping[str, Any] | None) -> Iterator[str]:

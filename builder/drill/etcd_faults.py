@@ -28,6 +28,7 @@ ETCD_FAULTS = (
         steps=lambda s: [PowerOff(host=s.etcd_follower)],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
+        outlasts=HOST_LOST,
         obstacle=needs_own_etcd,
     ),
     Fault(
@@ -36,6 +37,7 @@ ETCD_FAULTS = (
         steps=lambda s: [steps.kill_for_good(s.etcd_follower, "etcd.service")],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
+        outlasts=HOST_LOST,
         obstacle=needs_etcd,
     ),
     Fault(
@@ -44,6 +46,7 @@ ETCD_FAULTS = (
         steps=lambda s: [PowerOff(host=s.etcd_leader)],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
+        outlasts=HOST_LOST,
         obstacle=needs_own_etcd,
     ),
     Fault(

@@ -8,6 +8,7 @@ from typing import Any
 
 from builder.drill.fault import (
     BALANCER_HUNG,
+    HOST_DEAF,
     HOST_LOST,
     NO_PAUSE,
     REPLICA_LOST,
@@ -25,6 +26,8 @@ from builder.drill.judge import (
     late_writes,
     longest_gap,
 )
+
+_ASKING_SECONDS = 2  # of each member, whether it still follows (patroni/api.py, failsafe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +182,9 @@ def _safety(found: Figures, case: Case) -> Iterator[Check]:
 def _late(history: History, case: Case) -> Iterator[Check]:
     """What must have ended some time after the fault came, and while it is there."""
     if case.fault.stops_writes:
-        yield _none("writes while nobody may lead", late_writes(history, case.promises[HOST_LOST]))
+        # What a leader that has lost etcd has to give up in is what one that is deaf costs more.
+        gives_up = case.promises[HOST_DEAF] - case.promises[HOST_LOST] + _ASKING_SECONDS
+        yield _none("writes while nobody may lead", late_writes(history, gives_up))
     if case.fault.stops_reads:
         struck = [case.addresses[host] for host in history.struck]
         late = late_reads(history, case.promises[REPLICA_LOST], struck)

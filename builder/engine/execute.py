@@ -56,7 +56,7 @@ class Apply:
         seen = {host for host, one in self.looks.items() if one.error is None}
         self.connections = {h: c for h, c in self.connections.items() if h in seen}
         work = {change.address: change for change in self.plan.pending}
-        self._schedule = make_schedule(work, self.plan.edges, self.connections)
+        self._schedule = make_schedule(work, self.plan.edges, self.connections, self.plan.order)
         found = {host: self.looks[host].manifest for host in self.connections}
         self._ledger = Ledger(self.plan, found)
         self._hosts = Hosts(
@@ -68,6 +68,7 @@ class Apply:
         )
         self._waiting: set[str] = set(work)
         self._done: set[str] = set()
+        self._failed: set[str] = set()
         self._dead: set[str] = set()
         self._closed: set[str] = set()  # rolling groups with a member that did not come back
         self._turns: dict[str, Sequence[str]] = {}  # of rolling groups, asked in this round
@@ -109,7 +110,8 @@ class Apply:
     def _submit_batches(self, pool: ThreadPoolExecutor, *, strictly: bool) -> None:
         """Who is first in turn is waited for as long as anything runs: that may be what it needs.
 
-        When nothing runs it will not be ready any more, and the first of those that are goes.
+        When nothing runs it will not be ready any more, and the first of those that are goes. So
+        with what was to come before something.
         """
         for host in self.connections:
             if host not in self._dead and host not in self._busy():
@@ -117,22 +119,25 @@ class Apply:
 
     def _submit_batch(self, pool: ThreadPoolExecutor, host: str, *, strictly: bool) -> None:
         taken = {group for _, group in self._running.values() if group} | self._closed
-        batch = self._batch(host, taken)
+        batch = self._batch(host, taken, strictly=strictly)
         while (group := turn_of(batch)) and self._first(group, taken, strictly=strictly) != host:
             taken.add(group)
-            batch = self._batch(host, taken)
+            batch = self._batch(host, taken, strictly=strictly)
         if batch:
             self._waiting -= {change.address for change in batch}
             self._running[pool.submit(self._hosts.carry_out, host, batch)] = (host, group)
 
-    def _batch(self, host: str, taken: Collection[str]) -> Sequence[Change]:
-        return self._schedule.batch(host, self._done, self._waiting, taken)
+    def _batch(self, host: str, taken: Collection[str], *, strictly: bool) -> Sequence[Change]:
+        ahead = self._schedule.work.keys() - self._done - self._failed if strictly else ()
+        return self._schedule.batch(host, self._done, self._waiting, taken, ahead)
 
     def _first(self, group: str, taken: Collection[str], *, strictly: bool) -> str:
         """Whose turn it is; if not `strictly`, of those that are ready."""
         order = self._in_turn(group)
-        ready = (host for host in order if turn_of(self._batch(host, taken)) == group)
-        return order[0] if strictly else next(ready)
+        if strictly:
+            return order[0]
+        ready = (h for h in order if turn_of(self._batch(h, taken, strictly=False)) == group)
+        return next(ready)
 
     def _in_turn(self, group: str) -> Sequence[str]:
         """Members in their order: who leads, and who holds the address, is asked right now.
@@ -173,6 +178,7 @@ class Apply:
             self._ledger.done(change)
         for failure in ran.failures:
             self._result.failed.append(failure)
+            self._failed.add(failure.address)
             self._waiting.discard(failure.address)
             self._close_group(failure.address)
         self._waiting |= ran.left

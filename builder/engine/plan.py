@@ -19,6 +19,7 @@ from builder.engine.leftovers import (
     stopped_first,
 )
 from builder.engine.observe import Look, merged, recorded
+from builder.engine.sooner import sooner
 from builder.expiry import DaysLeft, days_left
 from builder.resources.base import Action, Change, Impact, Present, Resource, digest
 
@@ -29,6 +30,7 @@ class Plan:
 
     `changes` holds every resource, also those in sync; `blocked` maps an address to the host or
     resource that could not be looked at and that it depends on; `unreachable` maps a host to why.
+    `edges` are needs, `order` says what comes first though it is not needed.
     `hosts` are those of the spec with their addresses, `departed` those that have left it. `owed`
     are units that are blocked, or that a narrowed plan leaves out, though what is changed asks them
     to act. `secrets` is the id of those that it was made with.
@@ -37,6 +39,7 @@ class Plan:
     cluster: str
     changes: Mapping[str, Change]
     edges: Graph
+    order: Graph = field(default_factory=dict)
     blocked: Mapping[str, str] = field(default_factory=dict)
     unreachable: Mapping[str, str] = field(default_factory=dict)
     forgotten: tuple[str, ...] = ()
@@ -120,8 +123,9 @@ def make_plan(
     refine: Callable[[Mapping[str, Change]], Mapping[str, Change]] = lambda _: {},
 ) -> Plan:
     """Compare everything that is wanted, and everything that we once made, with what is there."""
-    edges = dict(graph(resources))
     changes = _differences(resources, looks)
+    needed, order = sooner(graph(resources), resources, changes)
+    edges = dict(needed)
     changes |= refine(changes)
     changes = _with_triggers(changes, edges)
     going, forgotten = removals(leftovers(resources, looks, kinds), looks)
@@ -135,6 +139,7 @@ def make_plan(
         cluster=cluster,
         changes=changes,
         edges=edges,
+        order=order,
         blocked=blocked,
         owed=tuple(changes[a] for a in blocked if {*changes[a].triggered} - blocked.keys()),
         unreachable={h: seen.error.what for h, seen in looks.items() if seen.error},

@@ -8,7 +8,7 @@ where an edge says so, and members of a rolling group for their turn.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from builder.engine.graph import Graph
 from builder.resources.base import Action, Change, Impact
@@ -19,22 +19,31 @@ from builder.resources.unit import Unit
 class Schedule:
     """`work` by address; `edges` between them; `places` says which host carries a change out.
 
-    A change without a place is decided late, when what it needs is done.
+    A change without a place is decided late, when what it needs is done. `order` says of a change
+    what is to be over first, whether it came about or not.
     """
 
     work: Mapping[str, Change]
     edges: Graph
     places: Mapping[str, str]
+    order: Graph = field(default_factory=dict)
 
     def batch(
-        self, host: str, done: Collection[str], waiting: Collection[str], taken: Collection[str]
+        self,
+        host: str,
+        done: Collection[str],
+        waiting: Collection[str],
+        taken: Collection[str],
+        ahead: Collection[str] = (),
     ) -> Sequence[Change]:
         """What `host` can do now of `waiting`, in order; `taken` are rolling groups at work.
 
-        At most one rolling group is in it, so that a turn is given back soon.
+        At most one rolling group is in it, so that a turn is given back soon. What is to come
+        behind something that is still `ahead` is left for later.
         """
         mine = [a for a in self.work if a in waiting and self.places.get(a) == host]
         mine = [a for a in mine if group_of(self.work[a]) not in taken]
+        mine = [a for a in mine if self.order.get(a, frozenset()).isdisjoint(ahead)]
         batch: list[Change] = []
         finished = set(done)
         while ready := [a for a in mine if self.edges[a] <= finished and a not in finished]:
@@ -71,7 +80,12 @@ class Schedule:
         return [change for change in ready if change.resource.turn()] or ready
 
 
-def make_schedule(work: Mapping[str, Change], edges: Graph, reachable: Collection[str]) -> Schedule:
+def make_schedule(
+    work: Mapping[str, Change],
+    edges: Graph,
+    reachable: Collection[str],
+    order: Graph | None = None,
+) -> Schedule:
     """Contract the graph to what has to be done, and give each change its place."""
     places: dict[str, str] = {}
     for address, change in work.items():
@@ -79,7 +93,8 @@ def make_schedule(work: Mapping[str, Change], edges: Graph, reachable: Collectio
         decided = change.action is not Action.DECIDE and not change.resource.late
         if hosts and (decided or change.action is Action.WAIT):
             places[address] = hosts[0]
-    return Schedule(work=work, edges=contracted(edges, work), places=places)
+    edges = contracted(edges, work)
+    return Schedule(work=work, edges=edges, places=places, order=order or {})
 
 
 def contracted(edges: Graph, work: Collection[str]) -> Graph:

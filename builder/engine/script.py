@@ -18,6 +18,7 @@ from builder.resources.base import quoted
 from builder.resources.steps import Await, Put, Run, Shell, Step
 
 STATE = "/var/lib/pgha-build"
+_TURN_SECONDS = 900  # that another script of ours may take
 _TIMED_OUT = "124"  # timeout(1)'s exit status, and our own for a condition that never came
 
 PREAMBLE = r"""
@@ -36,12 +37,14 @@ put() { # path mode owner:group check-command…; the content on stdin
   fi
   sync -- "$n" && mv -fT -- "$n" "$p" && sync -- "$d"
 }
-await() { # seconds interval command; prints the last answer
-  e=$(($(date +%s) + $1)) last=
-  until now=$(eval "$3" 2>&1); do
+await() { # seconds interval command longest; prints the last answer
+  b=$(date +%s) e=$(($(date +%s) + $1)) last=
+  while :; do
+    now=$(eval "$3" 2>&1) && return || s=$?
     [ "$now" = "$last" ] || printf '%s why %s\n' "$M" "$(printf %s "$now" | tr '\n' ' ')"
-    last=$now
-    if [ "$(date +%s)" -ge $e ]; then printf '%s\n' "$now"; return 124; fi
+    last=$now t=$(date +%s)
+    if [ $s = 75 ] && [ $t -lt $((b + $4)) ]; then e=$((t + $1)); [ ! -e "$STOP" ] || e=$t; fi
+    if [ $t -ge $e ]; then printf '%s\n' "$now"; return 124; fi
     sleep "$2"
   done
 }
@@ -102,7 +105,9 @@ class Script:
 
     @property
     def timeout_seconds(self) -> int:
-        return 60 + sum(_limit(step) for piece in self.pieces for step in piece.steps)
+        return (
+            60 + _TURN_SECONDS + sum(_limit(step) for piece in self.pieces for step in piece.steps)
+        )
 
     def text(self) -> str:
         """The whole script. Another script of ours that still runs here is waited for."""
@@ -113,7 +118,8 @@ class Script:
         yield PREAMBLE
         yield f"mkdir -p -m 0755 {STATE}; exec 8>>{STATE}/running"
         yield "other='another script of pgha-build still runs here'"
-        yield 'flock -n 8 || { printf \'%s why %s\\n\' "$M" "$other"; flock -w 900 8; } || {'
+        wait = f"flock -w {_TURN_SECONDS} 8"
+        yield f'flock -n 8 || {{ printf \'%s why %s\\n\' "$M" "$other"; {wait}; }} || {{'
         yield '  echo "$other"; exit 1; }'
         yield "work() {"
         for number, piece in enumerate(self.pieces):
@@ -169,6 +175,8 @@ def _piece(number: int, piece: Piece) -> Iterator[str]:
 
 
 def _limit(step: Step) -> int:
+    if isinstance(step, Await):
+        return step.timeout_seconds + step.longest_seconds
     return 60 if isinstance(step, Put) else step.timeout_seconds
 
 
@@ -186,7 +194,8 @@ def _shell(step: Step) -> str:
             return _fed(command, step.stdin)
         case Await():
             seconds, interval = str(step.timeout_seconds), str(step.interval_seconds)
-            return f"await {quoted([seconds, interval, step.condition])}"
+            longest = str(step.longest_seconds)
+            return f"await {quoted([seconds, interval, step.condition, longest])}"
 
 
 def _accepting(command: str, step: Run) -> str:

@@ -12,6 +12,7 @@ from builder.operations.course import (
     OperationError,
     Target,
     Whole,
+    refuse_unreachable,
 )
 from builder.operations.update import update
 from builder.security import rotation
@@ -28,6 +29,7 @@ def rotate_certificates(target: Target) -> Course:
     was interrupted goes on in the phase that the secrets file is in.
     """
     store = target.secrets
+    refuse_unreachable((yield Ask()))
     if NEW_AUTHORITY not in target.options and store.phase is Phase.SETTLED:
         yield Confirm(question="Renew all certificates and their keys?")
         yield Keep(label="new keys", change=lambda s: s.rotate(rotation.with_new_leaves))

@@ -101,6 +101,16 @@ class OperationError(PghaError):
     """An operation was refused, or a step of it failed."""
 
 
+def refuse_unreachable(status: Mapping[str, Any]) -> None:
+    """Before anything is kept or changed that all hosts must learn: `status` answers an `Ask`."""
+    if unreachable := status["unreachable"]:
+        raise OperationError(
+            f"cannot be reached: {', '.join(unreachable)}",
+            why="Half of the hosts would be left behind.",
+            do="Bring them up, or take them out of cluster.yml; nothing has been changed.",
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """What an operation is about: the spec, its secrets, and the words after its name.

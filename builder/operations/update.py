@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from builder import debian
+from builder.engine import manifest
 from builder.operations.course import (
     Confirm,
     Converge,
@@ -16,8 +17,10 @@ from builder.operations.course import (
     Tell,
     Whole,
 )
+from builder.resources.base import Impact
 
 _FETCH_SECONDS = 600
+_OWING = "owing:"
 
 Versions = Mapping[str, Mapping[str, str]]  # by host, by package
 
@@ -43,18 +46,24 @@ def update(target: Target) -> Course:
     )
     pins = target.spec.sections["packages"]["versions"]
     newer = {host: dict(_newer(answer, pins)) for host, answer in heard.items()}
-    if not any(newer.values()):
+    if any(newer.values()):
+        yield Tell(lines=_lines(newer))
+        question = "Install these, and restart what runs them, one member at a time?"
+    else:
         yield Tell(lines=("Every package is as new as its source has it.",))
-        return
-    yield Tell(lines=_lines(newer))
-    yield Confirm(question="Install these, and restart what runs them, one member at a time?")
+        owing = [host for host, answer in heard.items() if _OWING in answer.splitlines()]
+        if not owing:
+            return
+        question = f"Carry out the restarts that an earlier run owes, on {', '.join(owing)}?"
+    yield Confirm(question=question)
     wanted = {h: {name: after for name, (_, after) in found.items()} for h, found in newer.items()}
     yield Converge(why="packages are updated", versions=wanted)
     yield Whole()
 
 
 def _question(names: Sequence[str]) -> str:
-    return f"{debian.REFRESH_IN_TURN} >&2 || exit 1\n{debian.candidates(names)}"
+    owing = f'grep -qs \'"pending": "{Impact.RESTART}"\' {manifest.PATH} && echo {_OWING}'
+    return f"{debian.REFRESH_IN_TURN} >&2 || exit 1\n{debian.candidates(names)}\n{owing} || :"
 
 
 def _newer(answer: str, pins: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:

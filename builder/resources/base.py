@@ -99,16 +99,19 @@ class AttributeChange:
 class Resource:
     """One thing on a host, or of the cluster: `hosts` then lists all that can answer for it.
 
-    `needs` are addresses of resources that come first.
+    `needs` are addresses of resources that come first. So are `mended_first`, of those that are
+    `at_once`: in order only, where they could be looked at, and whether they succeed or not.
     """
 
     kind: ClassVar[str]
     observed_in_plan: ClassVar[bool] = True  # False: nothing to look at (a gate)
     late: ClassVar[bool] = False  # True: what there is, is known only when its needs are done
+    at_once: ClassVar[bool] = False  # True: who could look at it can change it, and passes no gate
 
     hosts: tuple[str, ...]
     name: str
     needs: tuple[str, ...] = field(default=(), kw_only=True)
+    mended_first: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def address(self) -> str:

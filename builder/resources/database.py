@@ -17,6 +17,7 @@ class Database(Resource):
 
     kind: ClassVar[str] = "database"
     late: ClassVar[bool] = True
+    at_once: ClassVar[bool] = True
 
     server: Server = Server()
     owner: str = "postgres"

@@ -29,6 +29,7 @@ class DatabaseRole(Resource):
 
     kind: ClassVar[str] = "role"
     late: ClassVar[bool] = True
+    at_once: ClassVar[bool] = True
 
     server: Server = Server()
     verifier: Secret | None = field(default=None, repr=False)

@@ -16,7 +16,7 @@ class Gate(Resource):
 
     A gate is passed silently unless something before it changes, or something behind it is not as
     wanted. `what` completes the sentence «waiting until …»; the condition prints why not yet.
-    `units` are looked at when it never comes.
+    `units` are looked at when it never comes. The times are those of `Await`.
     """
 
     kind: ClassVar[str] = "gate"
@@ -25,6 +25,7 @@ class Gate(Resource):
     what: str
     condition: str
     timeout_seconds: int = 120
+    longest_seconds: int = 0
     units: tuple[str, ...] = ()
 
     def attributes(self) -> Mapping[str, object]:
@@ -40,7 +41,12 @@ class Gate(Resource):
 
     def steps(self, change: Change) -> Sequence[Step]:
         return (
-            Await(what=self.what, condition=self.condition, timeout_seconds=self.timeout_seconds),
+            Await(
+                what=self.what,
+                condition=self.condition,
+                timeout_seconds=self.timeout_seconds,
+                longest_seconds=self.longest_seconds,
+            ),
         )
 
     def diagnose(self) -> str:

@@ -47,12 +47,17 @@ class Put:
 
 @dataclass(frozen=True, kw_only=True)
 class Await:
-    """Wait until `condition` (POSIX shell, exit status 0) holds; its output says why not yet."""
+    """Wait until `condition` (POSIX shell, exit status 0) holds; its output says why not yet.
+
+    While its exit status is 75, what is waited for is under way (a copy): the time begins anew, up
+    to `longest_seconds` in all.
+    """
 
     what: str
     condition: str
     timeout_seconds: int
     interval_seconds: float = 0.5
+    longest_seconds: int = 0
 
 
 Step = Run | Shell | Put | Await

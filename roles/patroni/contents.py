@@ -9,7 +9,6 @@ from builder.errors import PlanError
 from builder.resources.base import Resource
 from builder.resources.database import Database, Extension
 from builder.resources.database_role import DatabaseRole
-from builder.resources.gate import Gate
 from builder.resources.patroni_config import PatroniConfig, RestApi
 from builder.resources.sql import identifier, literal
 from builder.resources.steps import Step
@@ -17,7 +16,8 @@ from builder.role import Secrets
 from builder.security.scram import verifier
 from builder.security.secret import Secret
 from builder.spec.model import ClusterSpec
-from roles.patroni.ask import can_spare_the_leader, complete, gives_lead_away, led, turn
+from roles.patroni import gates
+from roles.patroni.ask import complete, gives_lead_away, turn
 from roles.patroni.dynamic import dynamic_config, parameters
 from roles.patroni.running import RunningPostgresql
 from roles.patroni.settings import (
@@ -44,31 +44,28 @@ _REWIND_READS_BY = (
 
 
 def contents(spec: ClusterSpec, secrets: Secrets) -> Iterable[Resource]:
-    hosts = _hosts(spec)
-    led = _led(spec)
-    yield led
-    ready = (led.address,)
-    own = list(_own(spec, secrets, ready))
-    yield from own
-    whole = _whole(spec, (led.address, *(role.address for role in own)))
-    yield whole
+    configured, led = gates.configured(spec), gates.led(spec)
     config = PatroniConfig(
-        hosts=hosts,
+        hosts=_hosts(spec),
         name=spec.name,
         config=dynamic_config(spec),
         api=api(spec, secrets),
-        needs=(whole.address,),
+        needs=(configured.address,),
     )
-    yield config
-    running = list(_running(spec, config))
-    yield from running
-    yield from _spare(spec, (config.address, *(item.address for item in running)))
+    ready = (led.address,)
+    own = list(_own(spec, secrets, ready))
+    whole = gates.whole(spec, (*ready, *(role.address for role in own)))
+    running = list(_running(spec, config, (config.address, whole.address)))
+    yield from (configured, config, led, *own, whole, *running)
+    yield from gates.spare(spec, tuple(item.address for item in running))
     users = list(_users(spec, secrets, ready))
     yield from users
     yield from _databases(spec, {role.name: role.address for role in (*own, *users)}, ready)
 
 
-def _running(spec: ClusterSpec, config: PatroniConfig) -> Iterable[RunningPostgresql]:
+def _running(
+    spec: ClusterSpec, config: PatroniConfig, needs: tuple[str, ...]
+) -> Iterable[RunningPostgresql]:
     for host in members(spec):
         yield RunningPostgresql(
             hosts=(host.name,),
@@ -80,7 +77,7 @@ def _running(spec: ClusterSpec, config: PatroniConfig) -> Iterable[RunningPostgr
             complete=complete(spec),
             last=turn(spec, host),
             alone=len(members(spec)) == 1,
-            needs=(config.address,),
+            needs=needs,
         )
 
 
@@ -95,50 +92,6 @@ def api(spec: ClusterSpec, secrets: Secrets) -> RestApi:
         user=REST_USER,
         password=secrets.password("rest"),
     )
-
-
-def _led(spec: ClusterSpec) -> Gate:
-    """What is changed on the leader waits for no replica: it may be what a replica waits for."""
-    hosts = _hosts(spec)
-    return Gate(
-        hosts=hosts,
-        name="leader",
-        what="a leader is elected and promoted",
-        condition=led(spec),
-        needs=tuple(f"{host}/unit:patroni.service" for host in hosts),
-        units=("patroni",),
-        timeout_seconds=300,
-    )
-
-
-def _whole(spec: ClusterSpec, needs: tuple[str, ...]) -> Gate:
-    """Passed when there is one leader, and as many streaming replicas as there are other hosts.
-
-    Needs the roles that replicas log in by.
-    """
-    return Gate(
-        hosts=_hosts(spec),
-        name="patroni",
-        what="every replica streams from the leader",
-        condition=complete(spec),
-        needs=needs,
-        units=("patroni",),
-        timeout_seconds=300,
-    )
-
-
-def _spare(spec: ClusterSpec, needs: tuple[str, ...]) -> Iterable[Gate]:
-    """An apply ends when the leader can be spared, not before."""
-    if spec.sections["failover"]["synchronous"] and len(members(spec)) > 1:
-        yield Gate(
-            hosts=_hosts(spec),
-            name="synchronous",
-            what="a replica is synchronous",
-            condition=can_spare_the_leader(spec),
-            needs=needs,
-            units=("patroni",),
-            timeout_seconds=120,
-        )
 
 
 def _own(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Iterable[DatabaseRole]:
@@ -292,5 +245,5 @@ def _databases(
                 hosts=_hosts(spec),
                 name=f"{wanted['name']}/{extension}",
                 server=server(spec),
-                needs=(database.address,),
+                needs=(*ready, database.address),
             )

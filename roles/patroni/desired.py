@@ -17,9 +17,16 @@ from builder.security.authority import CertificateRequest
 from roles._failover import timings
 from roles.etcd.desired import gate
 from roles.etcd.settings import CLIENT_CA, endpoints
-from roles.patroni.ask import complete, gives_lead_away, lets_in_whom_it_should, turn
+from roles.patroni.ask import (
+    complete,
+    gives_lead_away,
+    has_reloaded,
+    makes_way,
+    restart_turn,
+)
 from roles.patroni.data import DataDirectory
 from roles.patroni.dynamic import dynamic_config
+from roles.patroni.gates import on_the_leader
 from roles.patroni.settings import (
     CA,
     CLIENTS,
@@ -77,19 +84,19 @@ def _unit(
     reload_on: tuple[str, ...],
 ) -> Unit:
     alone = len(members(ctx.spec)) == 1
-    leaves = gives_lead_away(ctx.spec, ctx.host)
     return Unit(
         hosts=(ctx.host.name,),
         name=UNIT,
         needs=needs,
+        mended_first=on_the_leader(ctx.spec),
         restart_on=restart_on,
         reload_on=reload_on,
         restart_impact=Impact.OUTAGE if alone else Impact.SWITCHOVER,
-        before_restart=leaves,
-        before_stop=leaves,
+        before_restart=makes_way(ctx.spec, ctx.host),
+        before_stop=gives_lead_away(ctx.spec, ctx.host),
         after_restart=complete(ctx.spec),
-        after_reload=lets_in_whom_it_should(ctx.spec),
-        last=turn(ctx.spec, ctx.host),
+        after_reload=has_reloaded(ctx.spec, ctx.host),
+        last=restart_turn(ctx.spec, ctx.host),
         group="patroni",
         timeout_seconds=180,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from builder.operations.course import (
+    Ask,
     Confirm,
     Converge,
     Course,
@@ -12,6 +13,7 @@ from builder.operations.course import (
     OperationError,
     Target,
     Whole,
+    refuse_unreachable,
 )
 from builder.resources.steps import Await, Shell
 from builder.security.rotation import with_new_passwords
@@ -28,10 +30,9 @@ from roles.patroni.preconditions import (
     refuse_stranger,
 )
 from roles.patroni.restart import restarted
-from roles.patroni.settings import members
+from roles.patroni.settings import COPY_SECONDS, members
 from roles.patroni.switchover import failover, switchover
 
-_REINIT_SECONDS = 6 * 3600
 # When PostgreSQL had started before; while it is copied, Patroni tells no such time.
 _BEFORE = "/run/pgha-build-reinit"
 
@@ -101,7 +102,7 @@ def reinit(target: Target) -> Course:
     copied = Await(
         what="PostgreSQL runs on the copy",
         condition=f'now=$({since}) && [ "$now" != "$(cat {_BEFORE})" ]',
-        timeout_seconds=_REINIT_SECONDS,
+        timeout_seconds=COPY_SECONDS,
     )
     whole = Await(what="the copy streams", condition=complete(target.spec), timeout_seconds=300)
     yield On(host=target.word, label="copies the data anew", steps=(before, send, copied))
@@ -157,8 +158,9 @@ def rotate_passwords(target: Target) -> Course:
             do=f"One or more of: {', '.join(sorted(known.values()))}.",
         )
     chosen = [name for name, word in known.items() if not target.words or word in target.words]
-    seen = yield from look()
-    refuse_broken(seen)
+    status = yield Ask()
+    refuse_unreachable(status)
+    refuse_broken(status["patroni"])
     yield Confirm(
         question=f"New passwords for {', '.join(known[name] for name in chosen)}? Applications "
         "need those of their users from then on; connections that are open live on."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any
 
+from builder.health import streams
 from builder.operations.course import Ask, OperationError
 from builder.resources.steps import Await
 from builder.spec.model import ClusterSpec
@@ -29,8 +30,11 @@ def leader_of(seen: Patroni) -> str:
     return str(seen["leader"])
 
 
-def streams(member: Patroni) -> bool:
-    return member["answers"] and member["state"] in {"streaming", "running"}
+def is_well(member: Patroni) -> bool:
+    """A replica that streams, or a leader that runs."""
+    runs = member["state"] == "running"
+    old = str(member.get("patroni") or "").startswith("3.0.")  # its lag is as old as its last loop
+    return member["answers"] and ((runs and (old or member["role"] == "leader")) or streams(member))
 
 
 def refuse_stranger(spec: ClusterSpec, name: str) -> None:
@@ -47,7 +51,7 @@ def refuse_silent(seen: Patroni, name: str, *, do: str) -> None:
 
 
 def refuse_broken(seen: Patroni) -> None:
-    broken = [name for name, member in seen["members"].items() if not streams(member)]
+    broken = [name for name, member in seen["members"].items() if not is_well(member)]
     if broken or not seen["leader"]:
         raise OperationError(
             f"not all members are well: {', '.join(broken) or 'there is no leader'}",

@@ -36,6 +36,7 @@ REWIND = "rewind"
 REST_USER = "patroni"
 CLIENTS = "pgha_clients"  # its members may come in through the balancers
 OURS = frozenset({SUPERUSER, REPLICATION, REWIND, CLIENTS})
+COPY_SECONDS = 6 * 3600  # that a replica's data may take to be copied
 _LEAST_DEPTH = 3
 
 

@@ -17,7 +17,20 @@ def _script(spec: ClusterSpec, host: Host) -> str:
     port = spec.sections["patroni"]["rest_port"]
     url = f"https://{host.address}:{port}"
     curl = f"curl -sS -m 4 --cacert {TLS}/ca.crt"
-    return f"{curl} {url}/cluster; echo; {curl} {url}/patroni; echo; {asks(data_directory(spec))}"
+    return (
+        f"{curl} {url}/cluster; echo; own=$({curl} {url}/patroni); printf '%s\\n' \"$own\"\n"
+        f"{asks(data_directory(spec))}\n{_LACKS_WAL}"
+    )
+
+
+# PostgreSQL's words come through Patroni's unit. They are looked for only where nothing streams.
+_LACKS_WAL = """\
+case $own in *'"role": "replica"'*)
+  case $own in *'"replication_state": "streaming"'*) ;; *)
+    journalctl -u patroni -n 40 -o cat --no-pager 2>/dev/null |
+      grep -q 'requested WAL segment .* has already been removed' && echo 'lacks WAL' ;;
+  esac ;;
+esac"""
 
 
 def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, Any]:
@@ -34,6 +47,7 @@ def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, An
             host.name: {
                 **_member(listed.get(host.name, {}), own.get(host.name, {})),
                 "disk": said(answers.get(host.name, "")),
+                "lacks_wal": "lacks WAL" in answers.get(host.name, "").splitlines(),
             }
             for host in members(spec)
         },

@@ -13,11 +13,11 @@ from roles.patroni.contents import api
 from roles.patroni.preconditions import (
     Patroni,
     all_back,
+    is_well,
     leader_of,
     look,
     refuse_silent,
     refuse_stranger,
-    streams,
 )
 
 _MAX_LAG_BYTES = 1024 * 1024  # maximum_lag_on_failover
@@ -84,7 +84,7 @@ def _best(seen: Patroni, leader: str) -> str:
 
 
 def _rank(member: Patroni) -> tuple[bool, bool, int]:
-    return not streams(member), member["role"] not in SYNCHRONOUS, _lag(member)
+    return not is_well(member), member["role"] not in SYNCHRONOUS, _lag(member)
 
 
 def _refuse_candidate(spec: ClusterSpec, seen: Patroni, name: str) -> None:
@@ -93,7 +93,7 @@ def _refuse_candidate(spec: ClusterSpec, seen: Patroni, name: str) -> None:
     reasons: Sequence[tuple[bool, str]] = (
         (seen["paused"], "Patroni is paused"),
         (not member["answers"], f"Patroni on {name} does not answer"),
-        (not streams(member), f"{name} is {member['state'] or 'not known to Patroni'}"),
+        (not is_well(member), f"{name} is {member['state'] or 'not known to Patroni'}"),
         (member["lag_bytes"] == "unknown", f"nobody knows how far {name} lags"),
         (_lag(member) > _MAX_LAG_BYTES, f"{name} lags by {_lag(member) // 1024} KiB"),
         (

@@ -43,6 +43,21 @@ def test_a_parameter_comes_with_the_spec_and_goes_with_it(seven: Any, until: Any
     until(lambda: seven.answers("primary", "SHOW work_mem") != "17MB", 20)
 
 
+def test_a_parameter_with_which_postgresql_does_not_start_is_corrected(seven: Any) -> None:
+    before, leader = seven.spec(), seven.leader()
+    section = {**before["postgresql"], "parameters": {"shared_buffers": "900GB"}}
+    seven.write({**before, "postgresql": section})
+    applied = seven.apply(exit_code=1)
+    assert {failure["address"] for failure in applied["failed"]} == {
+        f"{host}/postgresql:{host}" for host in seven.hosts("patroni")
+    }
+    assert seven.leader() == leader
+    assert seven.answers("primary", "SELECT 1") == "1"
+    seven.write(before)
+    seven.apply()
+    seven.in_sync()
+
+
 @pytest.mark.parametrize(
     ("section", "said"),
     [

@@ -29,6 +29,19 @@ STRANGER = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9"
     " -subj /CN=stranger -keyout {0}.key -out {0}.crt 2>/dev/null"
 )
+
+
+def trusts_a_stranger(host: str) -> Damage:
+    """And nobody else: it does not even know itself, and takes no part."""
+    file = "/etc/etcd/tls/client-ca"
+    return Damage(
+        host=host,
+        by=f"{STRANGER.format(file)}; rm {file}.key; systemctl restart --no-block etcd",
+        drift=(f"file:{file}.crt",),
+        triggers=("unit:etcd.service",),
+    )
+
+
 DAMAGE = {
     "a configuration file is edited": Damage(
         host="lb1",
@@ -64,6 +77,8 @@ DAMAGE = {
         drift=("certificate:/etc/patroni/tls/server.crt",),
         triggers=("unit:patroni.service",),
     ),
+    "etcd1 trusts a stranger": trusts_a_stranger("etcd1"),
+    "etcd2 trusts a stranger": trusts_a_stranger("etcd2"),
     "etcd's certificate is a stranger's": Damage(
         host="etcd3",
         by=STRANGER.format("/etc/etcd/tls/server"),
@@ -100,6 +115,12 @@ DAMAGE = {
         by="SQL ALTER ROLE replicator PASSWORD 'guessed'",
         drift=("cluster/role:replicator",),
         attributes=("password",),
+    ),
+    "patroni's unit file is edited on the leader": Damage(
+        host="leader",
+        by="echo '# by hand' >>/etc/systemd/system/patroni.service && systemctl daemon-reload",
+        drift=("file:/etc/systemd/system/patroni.service",),
+        triggers=("unit:patroni.service",),
     ),
     "a role is made more powerful": Damage(
         host="leader",
@@ -183,6 +204,7 @@ TOGETHER = (
     (
         "patroni is stopped on the replica",
         "the password that replicas have is changed",  # so it cannot stream when it is started
+        "patroni's unit file is edited on the leader",  # nor take over, for that to be restarted
         "a unit file is deleted, and the package's own takes its place",
         "a kernel parameter is changed",
         "keepalived's package is removed",
@@ -195,6 +217,8 @@ TOGETHER = (
         "haproxy is purged with its configuration",
     ),
     (
+        "etcd1 trusts a stranger",
+        "etcd2 trusts a stranger",
         "patroni's configuration is deleted",
         "patroni's certificate is a stranger's",
         "a role is dropped",

@@ -80,24 +80,33 @@ def test_while_patroni_is_paused_nothing_fails_over(seven: Any, until: Any) -> N
     until(lambda: seven.answers("primary", "SELECT 1") == "1", 60)
 
 
-def test_a_replica_with_a_damaged_page_says_so_and_is_copied_anew(seven: Any, until: Any) -> None:
-    replica = seven.replica()
+def test_a_replica_that_is_damaged_and_was_away_too_long_says_so_and_is_copied_anew(
+    seven: Any, until: Any
+) -> None:
+    leader, replica = seven.leader(), seven.replica()
     seven.sql("CREATE TABLE pages AS SELECT generate_series(1, 1000) AS n")
     path = seven.sql("SELECT pg_relation_filepath('pages')")
     count = "SELECT count(*) FROM pages"
     seven.sql("CHECKPOINT")  # what is replayed from before it would mend the page
     until(lambda: seven.ask(replica, count).stdout == "1000\n", 30)
+    keep = "-p max_slot_wal_keep_size=32MB -p wal_keep_size=0"
+    seven.on(leader, f"patronictl -c /etc/patroni/config.yml edit-config --force {keep}")
     seven.on(replica, "systemctl stop patroni")
     damage = "dd if=/dev/urandom bs=64 count=1 seek=100 conv=notrunc status=none of="
     seven.on(replica, f"{damage}$(echo /var/lib/postgresql/17/*/{path})")
+    seven.sql("CREATE TABLE much AS SELECT repeat('x', 500) AS t FROM generate_series(1, 200000)")
+    seven.sql("SELECT pg_switch_wal()")
+    seven.sql("CHECKPOINT")
     seven.on(replica, "systemctl start patroni")
-    until(lambda: seven.run("status").returncode == 0, 60)
+    told = f"pgha-build ops reinit {replica}"
+    until(lambda: told in " ".join(seven.status()["ailments"]), 60)
     assert "invalid page in block 0" in seven.ask(replica, count).stderr
     with seven.writes() as writes:
         done(seven, "reinit", replica)
     writes.nothing_lost(pause=NO_PAUSE_SECONDS)
     assert seven.ask(replica, count).stdout == "1000\n"
-    seven.sql("DROP TABLE pages")
+    seven.sql("DROP TABLE pages, much")
+    seven.apply()
     seven.in_sync()
 
 

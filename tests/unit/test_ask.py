@@ -12,7 +12,7 @@ import pytest
 
 from builder.spec.model import ClusterSpec
 from builder.spec.read import read_spec
-from roles.patroni.ask import can_spare_the_leader, complete, led
+from roles.patroni.ask import can_spare_the_leader, complete, led, may_be_missed, restart_turn
 from tests.unit.folders import played
 from tests.unit.test_failover import HOSTS
 
@@ -36,9 +36,15 @@ def holds(tmp_path: Path, spec: ClusterSpec) -> Holds:
     """Runs a condition where Patroni answers with those members; where `down`, on pg2 alone."""
 
     def run(
-        condition: Callable[[ClusterSpec], str], *members: dict[str, Any], down: bool = False
+        condition: Callable[[ClusterSpec], str],
+        *members: dict[str, Any],
+        down: bool = False,
+        patroni: str = "4.0.7",
+        sends: str = "streaming",
     ) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "answer").write_text(json.dumps({"members": members}) if members else "")
+        own = {"patroni": {"version": patroni}, "replication": [{"state": sends}]}
+        both = json.dumps({"members": members}) + json.dumps(own)
+        (tmp_path / "answer").write_text(both if members else "")
         refuse = 'case "$*" in *0.21*) exit 7;; esac; ' if down else ""
         return played(tmp_path, f"{refuse}cat answer", condition(spec))
 
@@ -51,9 +57,7 @@ def holds(tmp_path: Path, spec: ClusterSpec) -> Holds:
         ([LEADER, pg2(role="sync_standby")], True, True),
         ([LEADER, pg2(role="quorum_standby")], True, True),
         ([LEADER, pg2()], True, False),
-        ([LEADER, pg2(role="sync_standby", state="running")], True, True),  # Patroni 3.0
-        ([LEADER, pg2(state="running", lag="unknown")], False, False),
-        ([LEADER, pg2(state="running", lag=1 << 24)], False, False),
+        ([LEADER, pg2(role="sync_standby", state="running")], False, False),
         ([LEADER, pg2(state="creating replica")], False, False),
         ([LEADER], False, False),
         ([{**LEADER, "role": "replica"}, pg2()], False, False),
@@ -66,6 +70,54 @@ def test_a_cluster_is_whole_and_its_leader_can_be_spared(
 ) -> None:
     asked = [holds(condition, *members) for condition in (complete, can_spare_the_leader)]
     assert [done.returncode == 0 for done in asked] == [whole, spare]
+
+
+@pytest.mark.parametrize(("lag", "whole"), [(0, True), (1 << 24, False), ("unknown", False)])
+def test_to_patroni_3_0_a_replica_that_streams_is_running(
+    lag: Any, whole: bool, holds: Holds
+) -> None:
+    done = holds(complete, LEADER, pg2(state="running", lag=lag), patroni="3.0.2")
+    assert (done.returncode == 0) is whole
+
+
+def test_a_member_that_is_well_is_restarted_after_one_that_is_not(holds: Holds) -> None:
+    def turn(*members: dict[str, Any]) -> str:
+        return holds(lambda spec: restart_turn(spec, spec.hosts["pg2"]), *members).stdout
+
+    assert turn(LEADER, pg2()) == "1\n"
+    assert turn(LEADER, pg2(state="stopped")) == turn(LEADER) == "0\n"
+    assert turn({**LEADER, "name": "pg2"}, pg2(name="pg1")) == "2\n"
+    assert turn() == "0\n"
+
+
+def test_where_nobody_answers_nothing_is_lost_with_a_member(holds: Holds) -> None:
+    assert holds(lambda spec: may_be_missed(spec, spec.hosts["pg2"])).returncode == 0
+
+
+def test_a_copy_is_under_way(holds: Holds) -> None:
+    """Known by what the leader sends: one that fails at once is begun again and again."""
+    copied = pg2(state="creating replica")
+    assert holds(complete, LEADER, copied, sends="backup").returncode == 75
+    assert holds(complete, LEADER, copied).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("members", "may"),
+    [
+        ([LEADER, pg2()], True),
+        ([LEADER, pg2(state="running")], True),
+        ([pg2(state="running")], True),
+        ([{**LEADER, "name": "pg3"}, pg2(), pg2(name="pg1", state="running")], False),
+        ([{**LEADER, "name": "pg3"}, pg2(), pg2(name="pg1")], True),
+        ([{**LEADER, "name": "pg3"}, pg2(state="stopped"), pg2(name="pg1", state="x")], True),
+        ([pg2(), pg2(name="pg1")], False),
+    ],
+)
+def test_a_member_that_is_well_is_missed_only_while_all_others_are(
+    members: list[dict[str, Any]], may: bool, holds: Holds
+) -> None:
+    done = holds(lambda spec: may_be_missed(spec, spec.hosts["pg2"]), *members)
+    assert (done.returncode == 0) is may
 
 
 def test_what_is_missing_is_told(holds: Holds) -> None:

@@ -78,6 +78,7 @@ def status(spec: ClusterSpec) -> dict[str, Any]:
                     "role": role,
                     "state": state,
                     "timeline": 1,
+                    "lacks_wal": False,
                     "disk": disk("/var/lib/postgresql"),
                 }
                 for name, (role, state) in members.items()
@@ -320,8 +321,14 @@ def test_a_member_on_another_timeline_or_not_synchronous_is_not_whole(spec: Clus
     assert len(ailments(spec, found)) == 2
 
 
+def test_a_replica_that_can_never_follow_again_is_told_with_what_helps(spec: ClusterSpec) -> None:
+    found = status(spec)
+    found["patroni"]["members"]["pg2"] |= {"state": "running", "lacks_wal": True}
+    assert any(told.endswith("pgha-build ops reinit pg2") for told in ailments(spec, found))
+
+
 @pytest.mark.parametrize(
-    ("version", "lag", "wrong"), [("3.0.2", 0, 0), ("3.0.2", 9000, 1), ("4.0.7", 0, 1)]
+    ("version", "lag", "wrong"), [("3.0.2", 9000, 0), ("3.0.2", 1 << 24, 1), ("4.0.7", 0, 1)]
 )
 def test_patroni_of_debian_12_calls_a_streaming_replica_running(
     spec: ClusterSpec, version: str, lag: int, wrong: int
@@ -417,10 +424,12 @@ def test_only_a_synchronous_cluster_promises_that_no_write_is_lost() -> None:
         assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
 
 
-def test_where_nobody_may_lead_nothing_is_written_once_the_lease_is_over() -> None:
+def test_where_nobody_may_lead_nothing_is_written_once_the_leader_has_given_up() -> None:
+    """What it takes: to try again for long enough, and then to ask the members."""
     nobody = replace(CASE.fault, stops_writes=True, writes=None)
-    for lease, wrong in ((0.5, {"writes while nobody may lead"}), (2.0, set())):
-        case = replace(CASE, fault=nobody, promises={"database host lost": lease})
+    for tries, wrong in ((0.5, {"writes while nobody may lead"}), (2.0, set())):
+        promises = {"database host lost": 20.0, "database host deaf": 18.0 + tries}
+        case = replace(CASE, fault=nobody, promises=promises)
         told = replace(history(4.0), held=(2.0, 4.0))
         assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
 

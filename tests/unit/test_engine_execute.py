@@ -101,6 +101,36 @@ def started(site: Site, wanted: Sequence[Resource]) -> None:
     site.log.write_text("")
 
 
+class AtOnce(File):
+    """Stands for a role: who could look at it can change it."""
+
+    kind: ClassVar[str] = "quick"
+    late: ClassVar[bool] = True
+    at_once: ClassVar[bool] = True
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_restart_comes_behind_what_is_mended_first_whether_that_succeeds_or_not(
+    fails: bool, site: Site
+) -> None:
+    check = ("sh", "-c", "exit 1") if fails else ()
+    gate = Gate(hosts=("a",), name="g", what="", condition="true", needs=("b/unit:u.service",))
+    quick = AtOnce(hosts=("a",), name=str(site.path("a", "q")), content=b"old\n",
+                   needs=(gate.address,), **OWN)  # fmt: skip
+    wanted = [*rolling(site, "b", mended_first=(quick.address,)), gate, quick]
+    started(site, wanted)
+    new = [
+        replace(r, check=check) if isinstance(r, AtOnce) else r
+        for r in with_config(wanted, b"new\n")
+    ]
+    result = site.apply(new)
+    over = [*addresses(result), *(failure.address for failure in result.failed)]
+    assert (result.exit_code, quick.address in addresses(result)) == (int(fails), not fails)
+    assert {"b/unit:u.service", gate.address, quick.address} <= {*over}
+    if not fails:
+        assert over.index(quick.address) < over.index("b/unit:u.service")
+
+
 def test_of_a_rolling_group_one_member_is_down_at_a_time(site: Site) -> None:
     wanted = rolling(site, "abc")
     started(site, wanted)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from builder import registry
+from builder.engine import manifest
 from builder.operations import core
 from builder.operations.course import (
     Ask,
@@ -30,6 +32,8 @@ from builder.operations.course import (
     Whole,
 )
 from builder.operations.update import update
+from builder.resources.base import Impact
+from builder.resources.unit import Unit
 from builder.security.rotation import Phase
 from builder.security.store import SecretStore, open_store
 from builder.spec.read import read_spec
@@ -226,15 +230,7 @@ NEW = frozenset({core.NEW_AUTHORITY})
 def rotate(target: Target, store: SecretStore, stop_after: int | None = None) -> list[Request]:
     """Rotate onto new authorities; the controller dies after `stop_after` steps."""
     again = Target(spec=target.spec, secrets=store, options=NEW)
-    course = core.rotate_certificates(again)
-    seen: list[Request] = []
-    for request in course:
-        seen.append(request)
-        if isinstance(request, Keep):
-            request.change(store)
-        if stop_after is not None and len(seen) >= stop_after:
-            break
-    return seen
+    return walk(core.rotate_certificates(again), status(), store=store, steps=stop_after)
 
 
 def trusted(store: SecretStore) -> set[bytes]:
@@ -248,12 +244,16 @@ def test_between_any_two_applies_who_signs_is_trusted_everywhere(target: Target)
     old = store.authority("cluster").certificate_pem
     on_hosts = trusted(store)
     again = Target(spec=target.spec, secrets=store, options=NEW)
-    for request in core.rotate_certificates(again):
-        if isinstance(request, Keep):
-            request.change(store)
-        if isinstance(request, Converge):
-            assert store.authority("cluster").certificate_pem in on_hosts
-            on_hosts = trusted(store)
+    course = core.rotate_certificates(again)
+    request = next(course)
+    with suppress(StopIteration):
+        while True:
+            if isinstance(request, Keep):
+                request.change(store)
+            if isinstance(request, Converge):
+                assert store.authority("cluster").certificate_pem in on_hosts
+                on_hosts = trusted(store)
+            request = course.send(status() if isinstance(request, Ask) else None)
     assert store.phase is Phase.SETTLED
     assert old not in on_hosts
     assert len(on_hosts) == 1
@@ -271,6 +271,17 @@ def test_a_rotation_that_was_ended_anywhere_goes_on_to_the_same_end(target: Targ
             assert store.authority("cluster").certificate_pem != before
             assert [r for r in rest if isinstance(r, Converge)]
         target = Target(spec=target.spec, secrets=store, refusals=target.refusals)
+
+
+@pytest.mark.parametrize("begin", [core.rotate_certificates, operations.rotate_passwords])
+def test_nothing_new_is_kept_while_a_host_could_not_learn_of_it(
+    begin: Callable[[Target], Course], target: Target
+) -> None:
+    world = {**status(), "unreachable": {"lb2": "no route to host"}}
+    seen: list[Request] = []
+    with pytest.raises(OperationError, match="cannot be reached: lb2"):
+        walk(begin(target), lambda before: seen.extend(before) or world)
+    assert [type(request) for request in seen] == [Ask]
 
 
 def _reopened(target: Target) -> SecretStore:
@@ -428,7 +439,9 @@ not-yet:
 """
 
 
-def updated(target: Target, pins: Mapping[str, str] = MappingProxyType({})) -> list[Request]:
+def updated(
+    target: Target, pins: Mapping[str, str] = MappingProxyType({}), said: str = POLICY
+) -> list[Request]:
     sections = {**target.spec.sections, "packages": {"versions": pins}}
     packages = {"lb1": ("haproxy", "keepalived", "not-yet")}
     spec = replace(target.spec, sections=sections)
@@ -438,7 +451,7 @@ def updated(target: Target, pins: Mapping[str, str] = MappingProxyType({})) -> l
     try:
         while True:
             seen.append(course.send(answer))
-            answer = {"lb1": POLICY} if isinstance(seen[-1], Hear) else None
+            answer = {"lb1": said} if isinstance(seen[-1], Hear) else None
     except StopIteration:
         return seen
 
@@ -459,6 +472,26 @@ def test_an_update_keeps_to_a_pin(target: Target, pin: str, version: str | None)
     seen = updated(target, {"haproxy": pin})
     converged = [request.versions for request in seen if isinstance(request, Converge)]
     assert converged == ([{"lb1": {"haproxy": version}}] if version else [])
+
+
+def test_an_update_that_was_ended_after_the_installation_goes_on(target: Target) -> None:
+    new = POLICY.replace("Installed: 3.0.11-1+deb13u3", "Installed: 3.0.11-1+deb13u5")
+    assert [type(r) for r in updated(target, said=new)] == [Whole, Hear, Tell]
+    seen = updated(target, said=f"{new}owing:\n")
+    assert [type(request) for request in seen] == [Whole, Hear, Tell, Confirm, Converge, Whole]
+    assert "on lb1" in seen[3].question
+
+
+def test_a_host_says_whether_it_owes_a_restart(target: Target, tmp_path: Path) -> None:
+    """Asked as an update asks, with the manifest that an apply writes before it restarts."""
+    unit = Unit(hosts=("lb1",), name="haproxy.service")
+    hear = next(r for r in updated(target) if isinstance(r, Hear))
+    asks = hear.scripts["lb1"].splitlines()[-1].replace(manifest.PATH, f"{tmp_path}/m")
+    for act, said in ((Impact.RESTART, "owing:\n"), (Impact.RELOAD, "")):
+        found = manifest.Manifest().begun("c", [(unit, act)])
+        (tmp_path / "m").write_text(manifest.dump(found))
+        done = subprocess.run(["sh", "-c", asks], capture_output=True, text=True, check=True)
+        assert done.stdout == said
 
 
 # ── before a member is interrupted ──────────────────────────────────────────────────────────────

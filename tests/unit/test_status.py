@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from builder import registry
 from builder.spec.read import read_spec
+from tests.unit.folders import played
+from tests.unit.test_failover import HOSTS
 
 SPEC = """
 name: orders
@@ -46,3 +50,37 @@ def test_etcd_without_a_leader_is_told_not_stumbled_over(tmp_path: Path) -> None
     assert summary["members"]["etcd3"]["version"] == "3.5.16"
     assert not any(member["leader"] for member in summary["members"].values())
     assert probe.rows(summary)[0] == "0 of 3 healthy, NO QUORUM"
+
+
+JOURNAL = """FATAL:  could not receive data from WAL stream: \
+ERROR:  requested WAL segment 000000010000000000000003 has already been removed"""
+
+
+@pytest.mark.parametrize(
+    ("own", "journal", "lacks"),
+    [
+        ('{"role": "replica", "state": "running"}', JOURNAL, True),
+        ('{"role": "replica", "state": "running"}', "waiting for WAL", False),
+        ('{"role": "replica", "replication_state": "streaming"}', JOURNAL, False),
+        ('{"role": "primary", "state": "running"}', JOURNAL, False),
+    ],
+)
+def test_a_replica_whose_leader_has_dropped_its_wal_is_known(
+    own: str, journal: str, lacks: bool, tmp_path: Path
+) -> None:
+    """Asked as `status` asks, with curl and journalctl of our own."""
+    spec = read_spec(_written(tmp_path))
+    probe = registry.roles()["patroni"].status
+    assert probe
+    (tmp_path / "journalctl").write_text(f"#!/bin/sh\necho '{journal}'\n")
+    (tmp_path / "journalctl").chmod(0o755)
+    script = probe.script(spec, spec.hosts["pg1"])
+    said = played(tmp_path, f"echo '{own}'", script.replace("/var/lib/postgresql", str(tmp_path)))
+    summary = probe.summarise(spec, {"pg1": said.stdout})
+    assert summary["members"]["pg1"]["lacks_wal"] is lacks
+
+
+def _written(folder: Path) -> Path:
+    file = folder / "cluster.yml"
+    file.write_text(HOSTS)
+    return file
