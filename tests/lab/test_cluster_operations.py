@@ -95,8 +95,7 @@ def test_a_replica_that_is_damaged_and_was_away_too_long_says_so_and_is_copied_a
     damage = "dd if=/dev/urandom bs=64 count=1 seek=100 conv=notrunc status=none of="
     seven.on(replica, f"{damage}$(echo /var/lib/postgresql/17/*/{path})")
     seven.sql("CREATE TABLE much AS SELECT repeat('x', 500) AS t FROM generate_series(1, 200000)")
-    seven.sql("SELECT pg_switch_wal()")
-    seven.sql("CHECKPOINT")
+    until(lambda: _checkpointed(seven) == "lost", 60)
     seven.on(replica, "systemctl start patroni")
     told = f"pgha-build ops reinit {replica}"
     until(lambda: told in " ".join(seven.status()["ailments"]), 60)
@@ -108,6 +107,13 @@ def test_a_replica_that_is_damaged_and_was_away_too_long_says_so_and_is_copied_a
     seven.sql("DROP TABLE pages, much")
     seven.apply()
     seven.in_sync()
+
+
+def _checkpointed(cluster: Any) -> Any:
+    """What the leader then says of the WAL that its replica needs."""
+    cluster.sql("SELECT pg_switch_wal()")
+    cluster.sql("CHECKPOINT")
+    return cluster.sql("SELECT wal_status FROM pg_replication_slots")
 
 
 # ── secrets ─────────────────────────────────────────────────────────────────────────────────────
