@@ -58,11 +58,16 @@ def _patroni(spec: ClusterSpec, patroni: Mapping[str, Any] | None) -> Iterator[s
 
 
 def streams(member: Mapping[str, Any]) -> bool:
-    """Whether a replica does. Patroni 3.0 (Debian 12) calls it `running`, as any other."""
-    old = str(member.get("patroni") or "").startswith("3.0.")
+    """Whether a replica does."""
     lag = member.get("lag_bytes")
     near = isinstance(lag, int) and lag < _NEAR_BYTES
-    return member["state"] == "streaming" or (old and member["state"] == "running" and near)
+    runs = member["state"] == "running"
+    return member["state"] == "streaming" or (says_only_running(member) and runs and near)
+
+
+def says_only_running(member: Mapping[str, Any]) -> bool:
+    """Patroni 3.0 (Debian 12) says so of a replica that streams, as of any other."""
+    return str(member.get("patroni") or "").startswith("3.0.")
 
 
 def _haproxy(haproxy: Mapping[str, Any] | None, patroni: Mapping[str, Any] | None) -> Iterator[str]:

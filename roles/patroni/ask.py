@@ -156,10 +156,10 @@ def has_reloaded(spec: ClusterSpec, host: Host) -> str:
     """What was reloaded is in force: told to, Patroni does so when its next loop begins."""
     port = str(spec.sections["patroni"]["rest_port"])
     shows = quoted(("python3", "-c", _SHOWN, host.address, port, f"{TLS}/server.crt"))
-    return f"{shows} || exit 1\n{lets_in_whom_it_should(spec)}"
+    return f"{shows} || exit 1\n{_lets_in_whom_it_should(spec)}"
 
 
-def lets_in_whom_it_should(spec: ClusterSpec) -> str:
+def _lets_in_whom_it_should(spec: ClusterSpec) -> str:
     """PostgreSQL goes by the pg_hba.conf that Patroni's file asks for, or is down.
 
     Told to reload, Patroni does so when its next loop begins, up to `loop_wait` later.

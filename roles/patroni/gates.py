@@ -7,6 +7,7 @@ would mend never ends.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from builder.resources.base import address
 from builder.resources.database import Database
@@ -19,30 +20,15 @@ from roles.patroni.settings import COPY_SECONDS, REPLICATION, REWIND, SUPERUSER,
 
 def configured(spec: ClusterSpec) -> Gate:
     """No PostgreSQL need run: it may be the configuration that keeps it from starting."""
-    return Gate(
-        hosts=_hosts(spec),
-        name="configuration",
-        what="Patroni answers with its configuration",
-        condition=ask.configured(spec),
-        needs=_units(spec),
-        units=("patroni",),
-        timeout_seconds=300,
-    )
+    gate = _gate(spec, "configuration", "Patroni answers with its configuration", _units(spec))
+    return replace(gate, condition=ask.configured(spec))
 
 
 def led(spec: ClusterSpec) -> Gate:
     """What is changed on the leader waits for no replica: it may be what a replica waits for."""
     config = address(_hosts(spec), "patroni_config", spec.name)
-    return Gate(
-        hosts=_hosts(spec),
-        name="leader",
-        what="a leader is elected and promoted",
-        condition=ask.led(spec),
-        needs=(*_units(spec), config),
-        mended_first=logins(spec),
-        units=("patroni",),
-        timeout_seconds=300,
-    )
+    gate = _gate(spec, "leader", "a leader is elected and promoted", (*_units(spec), config))
+    return replace(gate, condition=ask.led(spec), mended_first=logins(spec))
 
 
 def whole(spec: ClusterSpec, needs: tuple[str, ...]) -> Gate:
@@ -50,30 +36,28 @@ def whole(spec: ClusterSpec, needs: tuple[str, ...]) -> Gate:
 
     Needs the roles that replicas log in by.
     """
-    return Gate(
-        hosts=_hosts(spec),
-        name="patroni",
-        what="every replica streams from the leader",
-        condition=ask.complete(spec),
-        needs=needs,
-        units=("patroni",),
-        timeout_seconds=300,
-        longest_seconds=COPY_SECONDS,
-    )
+    gate = _gate(spec, "patroni", "every replica streams from the leader", needs)
+    return replace(gate, condition=ask.complete(spec), longest_seconds=COPY_SECONDS)
 
 
 def spare(spec: ClusterSpec, needs: tuple[str, ...]) -> Iterable[Gate]:
     """An apply ends when the leader can be spared, not before."""
     if spec.sections["failover"]["synchronous"] and len(members(spec)) > 1:
-        yield Gate(
-            hosts=_hosts(spec),
-            name="synchronous",
-            what="a replica is synchronous",
-            condition=ask.can_spare_the_leader(spec),
-            needs=needs,
-            units=("patroni",),
-            timeout_seconds=120,
-        )
+        gate = _gate(spec, "synchronous", "a replica is synchronous", needs)
+        yield replace(gate, condition=ask.can_spare_the_leader(spec), timeout_seconds=120)
+
+
+def _gate(spec: ClusterSpec, name: str, what: str, needs: tuple[str, ...]) -> Gate:
+    """Its condition is for the caller to say."""
+    return Gate(
+        hosts=_hosts(spec),
+        name=name,
+        what=what,
+        condition="false",
+        needs=needs,
+        units=("patroni",),
+        timeout_seconds=300,
+    )
 
 
 def logins(spec: ClusterSpec) -> tuple[str, ...]:

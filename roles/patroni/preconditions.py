@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from builder.health import streams
+from builder.health import says_only_running, streams
 from builder.operations.course import Ask, OperationError
 from builder.resources.steps import Await
 from builder.spec.model import ClusterSpec
@@ -31,10 +31,12 @@ def leader_of(seen: Patroni) -> str:
 
 
 def is_well(member: Patroni) -> bool:
-    """A replica that streams, or a leader that runs."""
-    runs = member["state"] == "running"
-    old = str(member.get("patroni") or "").startswith("3.0.")  # its lag is as old as its last loop
-    return member["answers"] and ((runs and (old or member["role"] == "leader")) or streams(member))
+    """A replica that streams, or a leader that runs.
+
+    Its lag, which changes with each loop of Patroni's, is no matter here: each step asks for that.
+    """
+    runs_well = member["role"] == "leader" or says_only_running(member)
+    return member["answers"] and (streams(member) or (runs_well and member["state"] == "running"))
 
 
 def refuse_stranger(spec: ClusterSpec, name: str) -> None:
