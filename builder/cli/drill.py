@@ -6,19 +6,19 @@ import argparse
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import sample
 from typing import Any
 
 from builder import registry
-from builder.cli.output import ProgressLines, confirmed, show_json
+from builder.cli.output import ProgressLines, confirmed, refuse_unwritable, show_json
 from builder.connection_files import write_connection_files
 from builder.drill import report
 from builder.drill.fault import Fault
 from builder.drill.faults import FAULTS
 from builder.drill.ground import Ground
-from builder.drill.run import drill, obstacle
+from builder.drill.run import NotPossibleError, drill, obstacle
 from builder.drill.table import line, rows
 from builder.drill.verdict import Result
 from builder.engine.lock import locked
@@ -28,6 +28,19 @@ from builder.spec.model import ClusterSpec
 from builder.workspace import Workspace
 
 INTERRUPTED = "interrupted"
+
+
+@dataclass(kw_only=True)
+class Record:
+    """What was done, why no more was, and what was not possible, with the reason."""
+
+    left_out: dict[str, str]
+    results: list[Result] = field(default_factory=list)
+    stopped: str = ""
+
+    def never_done(self) -> Mapping[str, str]:
+        done = {result.fault.name for result in self.results}
+        return {name: reason for name, reason in self.left_out.items() if name not in done}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,19 +62,20 @@ def run(arguments: argparse.Namespace) -> int:
     workspace = Workspace.open(arguments.file)
     chosen = _chosen(arguments)
     ground = _ground(workspace)
-    possible = _possible(ground, chosen, forgiving=arguments.all)
+    possible, left_out = _possible(ground, chosen, forgiving=arguments.all)
     if arguments.rounds:
         possible = [f for _ in range(arguments.rounds) for f in sample(possible, len(possible))]
     if not arguments.yes and not _agreed(workspace.spec.name, possible, ground.promises()):
         print("Nothing was done.", file=sys.stderr)
         return 1
-    results: list[Result] = []
+    record = Record(left_out=left_out)
     try:
-        stopped = _drilled(workspace, ground, possible, results)
+        _drilled(workspace, ground, possible, record, forgiving=arguments.all)
     except Exception as error:  # a mistake of ours: what was measured before is told
-        _told(workspace.spec, results, arguments, repr(error))
+        record.stopped = repr(error)
+        _told(workspace.spec, record, arguments)
         raise
-    return _told(workspace.spec, results, arguments, stopped)
+    return _told(workspace.spec, record, arguments)
 
 
 def _refuse_odd(arguments: argparse.Namespace) -> None:
@@ -72,10 +86,7 @@ def _refuse_odd(arguments: argparse.Namespace) -> None:
         raise PghaError(f"--rounds {arguments.rounds}: at least one round, please")
     if arguments.report:
         report.require()
-        try:
-            arguments.report.open("a").close()
-        except OSError as error:
-            raise PghaError(f"{arguments.report} cannot be written: {error.strerror}") from None
+        refuse_unwritable(arguments.report)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -131,14 +142,16 @@ def _ground(workspace: Workspace) -> Ground:
     )
 
 
-def _possible(ground: Ground, chosen: Sequence[Fault], *, forgiving: bool) -> Sequence[Fault]:
+def _possible(
+    ground: Ground, chosen: Sequence[Fault], *, forgiving: bool
+) -> tuple[Sequence[Fault], dict[str, str]]:
     """Of a healthy cluster with an empty plan; what cannot be done is said, or refused."""
     who = ground.healthy_scene()
-    reasons = {f.name: obstacle(f, who, ground.provider) for f in chosen}
+    found = {f.name: obstacle(f, who, ground.provider) for f in chosen}
+    reasons = {name: reason for name, reason in found.items() if reason}
     for name, reason in reasons.items():
-        if reason:
-            print(f"{name}: not possible here: {reason}.", file=sys.stderr)
-    possible = [f for f in chosen if not reasons[f.name]]
+        print(f"{name}: not possible here: {reason}.", file=sys.stderr)
+    possible = [f for f in chosen if f.name not in reasons]
     if not possible or (len(possible) < len(chosen) and not forgiving):
         raise PghaError("nothing was done: not everything that was asked for is possible here")
     wrong = ground.differences()
@@ -148,7 +161,7 @@ def _possible(ground: Ground, chosen: Sequence[Fault], *, forgiving: bool) -> Se
             why="A drill proves something of the cluster that the file describes.",
             do="pgha-build plan, and apply.",
         )
-    return possible
+    return possible, reasons
 
 
 def _agreed(name: str, possible: Sequence[Fault], promises: Mapping[str, float]) -> bool:
@@ -168,9 +181,14 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _drilled(
-    workspace: Workspace, ground: Ground, possible: Sequence[Fault], results: list[Result]
-) -> str:
-    """All, or those before the first that could not be carried out; and why it could not."""
+    workspace: Workspace,
+    ground: Ground,
+    possible: Sequence[Fault],
+    record: Record,
+    *,
+    forgiving: bool,
+) -> None:
+    """All, or those before the first that could not be carried out."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     for fault in possible:
@@ -178,20 +196,25 @@ def _drilled(
         try:
             # For each anew: a host whose power was cut has forgotten the lock.
             with workspace.connected() as found, locked(found.reached(), "drill") as lock:
-                results.append(drill(replace(ground, may_harm=lock.refuse_lost), fault))
+                record.results.append(drill(replace(ground, may_harm=lock.refuse_lost), fault))
         except PghaError as error:
-            return f"{fault.name} could not be carried out: {error}"
+            if forgiving and isinstance(error, NotPossibleError):
+                ground.tell("", f"not possible now: {error.what}")
+                record.left_out[fault.name] = error.what
+                continue
+            record.stopped = f"{fault.name} could not be carried out: {error}"
+            return
         except KeyboardInterrupt:  # the fault is healed by now; what was measured is still told
-            return INTERRUPTED
-        ground.tell("", line(results[-1]))
-    return ""
+            record.stopped = INTERRUPTED
+            return
+        ground.tell("", line(record.results[-1]))
 
 
-def _told(
-    spec: ClusterSpec, results: Sequence[Result], arguments: argparse.Namespace, stopped: str
-) -> int:
+def _told(spec: ClusterSpec, record: Record, arguments: argparse.Namespace) -> int:
+    results, stopped, left_out = record.results, record.stopped, record.never_done()
     if arguments.report:
-        arguments.report.write_text(report.page(spec.name, results, stopped=stopped))
+        text = report.page(spec.name, results, stopped=stopped, left_out=left_out)
+        arguments.report.write_text(text)
     passed = not stopped and all(result.passed for result in results)
     drills = [result.document() for result in results]
     if stopped:
@@ -199,7 +222,8 @@ def _told(
     if arguments.json:
         failover = spec.sections["failover"]
         cluster = {"cluster": spec.name, **{k: failover[k] for k in ("preset", "synchronous")}}
-        show_json({**cluster, "passed": passed, "drills": drills, "stopped": stopped})
+        outcome = {"passed": passed, "stopped": stopped, "not_possible": left_out}
+        show_json({**cluster, **outcome, "drills": drills})
     else:
         print("\n".join(rows(results)))
     if stopped == INTERRUPTED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from builder.drill import links, steps
 from builder.drill.fault import (
+    BALANCER_DEAF,
     BALANCER_HUNG,
     BALANCER_LOST,
     Fault,
@@ -23,12 +24,20 @@ BALANCER_FAULTS = (
     ),
     Fault(
         name="balancer-isolated",
-        doc="The balancer that holds the address is cut off from everything, and keeps it.",
+        doc="The balancer that holds the address is cut off from everything.",
         steps=lambda s: [links.isolated(s, s.holder)],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
+        outlasts=BALANCER_DEAF,
         obstacle=needs_balancer_alone,
-        two_holders=True,
+    ),
+    Fault(
+        name="balancer-deaf",
+        doc="The balancer that holds the address hears nobody, and is heard by all.",
+        steps=lambda s: [links.deaf(s.holder)],
+        writes=BALANCER_DEAF,
+        reads=BALANCER_DEAF,
+        obstacle=needs_balancer_alone,
     ),
     Fault(
         name="haproxy-kill",

@@ -17,6 +17,7 @@ REPLICA_LOST = "replica lost"
 SWITCHOVER = "switchover"
 BALANCER_LOST = "balancer lost"
 BALANCER_HUNG = "balancer hung"
+BALANCER_DEAF = "balancer deaf"
 POSTGRESQL_HUNG = "PostgreSQL hung"
 DISK_LOST = "data disk full or hung"
 NO_PAUSE = 2.0  # seconds: no timing is involved, but a busy machine pauses by itself
@@ -77,9 +78,7 @@ def needs_balancer_alone(scene: Scene) -> str:
 
 def needs_leader_alone(scene: Scene) -> str:
     shared = "keepalived" in scene.spec.hosts[scene.leader].roles
-    return needs_replica(scene) or (
-        f"{scene.leader} is a balancer, too: a deaf one keeps the address" if shared else ""
-    )
+    return needs_replica(scene) or (f"{scene.leader} is a balancer, too" if shared else "")
 
 
 def needs_etcd(scene: Scene) -> str:

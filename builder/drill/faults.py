@@ -7,6 +7,7 @@ where no timing is involved.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from builder.drill import links, steps
 from builder.drill.balancer_faults import BALANCER_FAULTS
@@ -46,7 +47,8 @@ _RECEIVER = "SELECT pid FROM pg_stat_wal_receiver"
 _LAG_MEGABYTES = 48  # three times what HAProxy's check of a replica allows
 _BACKEND = (
     "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
-    " AND application_name = 'pgha-drill' AND pid <> pg_backend_pid() LIMIT 1"
+    " AND application_name = 'pgha-drill' AND pid <> pg_backend_pid()"
+    " ORDER BY backend_start LIMIT 1"  # the youngest is gone before it can be killed
 )
 
 
@@ -70,11 +72,12 @@ def _etcd_port(scene: Scene) -> int:
 
 
 def _switchover(scene: Scene) -> Sequence[Script]:
-    """patronictl also ends well where Patroni refused."""
+    """patronictl also ends well where Patroni refused, and calls it a failure that it is slow."""
     command = "patronictl -c /etc/patroni/config.yml switchover"
-    refused = """case $said in *"Switchover failed"*) false ;; esac"""
+    refused = """case $said in *"status unknown"*) ;; *"Switchover failed"*) false ;; esac"""
     do = f"said=$({command} --leader {scene.leader} --force 2>&1) && {refused}"
-    return [Script(host=scene.leader, do=f'{do} || {{ echo "$said" >&2; exit 1; }}')]
+    do += ' || { echo "$said" >&2; exit 1; }'
+    return [Script(host=scene.leader, do=do, seconds=90)]
 
 
 _ALL = (
@@ -157,7 +160,8 @@ _ALL = (
         name="patroni-gone",
         failovers=1,
         doc="Patroni is killed on the leader for good; PostgreSQL goes on without it.",
-        steps=lambda s: [steps.kill_for_good(s.leader, "patroni.service")],
+        # The watchdog may end it: it resets the host, where there is one.
+        steps=lambda s: [replace(steps.kill_for_good(s.leader, "patroni.service"), still="")],
         writes=HOST_LOST,
         obstacle=needs_replica,
     ),

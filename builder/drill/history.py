@@ -50,12 +50,13 @@ class Attempt:
 class Sample:
     """What a host said of itself: `primary`, `holder`, `up:NAME` (a server HAProxy writes to).
 
-    It was heard at `at`, and had looked for `seconds` before that.
+    It was heard at `at`, had looked for `seconds` before that, and had booted `uptime` seconds ago.
     """
 
     at: float
     host: str
     seconds: float = 0.0
+    uptime: float = 0.0
     words: frozenset[str] = frozenset()
 
 
@@ -69,8 +70,9 @@ class Moment(enum.StrEnum):
 class History:
     """One drill. `stored` are the numbers found in the table at the end (None: not read).
 
-    `watched` are the hosts of whom samples are taken, and `struck` those whom the fault hits, which
-    was wholly there during `held`.
+    `watched` are the hosts of whom samples are taken, `struck` those whom the fault hits, which was
+    wholly there during `held`, and `silenced` those of them that cannot speak until it is healed.
+    `faded` are the hosts where it ended before that; None: that cannot be seen.
     `slowness` is 1 on usual machines, and how many times longer all takes on emulated ones.
     """
 
@@ -82,6 +84,8 @@ class History:
     stored: frozenset[int] | None = None
     watched: tuple[str, ...] = ()
     struck: tuple[str, ...] = ()
+    silenced: tuple[str, ...] = ()
+    faded: tuple[str, ...] | None = None
     held: tuple[float, float] | None = None
     slowness: float = 1.0
 

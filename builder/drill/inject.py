@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from builder.drill.steps import STATE, Freeze, PowerOff, Script, Step
@@ -62,9 +62,14 @@ class Injector:
         except Exception as error:  # a mistake of ours, too, must not keep the others from it
             what = error.what if isinstance(error, PghaError) else repr(error)
             why, do = (words.format(host=step.host) for words in _BY_HAND[type(step)])
-            self._tell(step.host, f"could not be healed: {what}. {do}")
+            self._say(step.host, f"could not be healed: {what}. {do}")
             return NotHealedError(f"{step.host} could not be healed: {what}", why=why, do=do)
         return None
+
+    def _say(self, host: str, what: str) -> None:
+        """Whoever listened may have gone, with the terminal or at the same Ctrl-C."""
+        with suppress(OSError):
+            self._tell(host, what)
 
     def _do(self, step: Step) -> None:
         if isinstance(step, PowerOff):
@@ -78,7 +83,7 @@ class Injector:
         """What comes back may need a while to be reached, and a machine more than one attempt."""
         if isinstance(step, Script) and not step.undo:
             return
-        self._tell(step.host, "heals")
+        self._say(step.host, "heals")
         end = time.monotonic() + UNDO_SECONDS
         while True:
             try:
@@ -97,6 +102,18 @@ class Injector:
             self._provider.thaw(step.host)
         else:
             self.run(step.host, step.undo_text(), seconds=max(60, step.seconds))
+
+    def faded(self, steps: Sequence[Step]) -> tuple[str, ...] | None:
+        """Hosts where a step's harm has ended by itself; None where no step can tell."""
+        telling = [step for step in steps if isinstance(step, Script) and step.still]
+        return tuple(step.host for step in telling if not self._holds(step)) if telling else None
+
+    def _holds(self, step: Script) -> bool:
+        try:
+            self.run(step.host, step.still)
+        except PghaError:
+            return False
+        return True
 
     def run(self, host: str, script: str, *, seconds: float = 30) -> None:
         """PghaError with what the script said where it failed."""

@@ -29,7 +29,7 @@ class Overlap:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """All that is measured; seconds, or counts."""
+    """All that is measured; seconds, or counts. `read_outage` None: nobody read."""
 
     acknowledged: int
     unknown: int
@@ -41,7 +41,7 @@ class Figures:
     split_writes: tuple[Attempt, ...]
     write_outage: float
     connect_outage: float
-    read_outage: float
+    read_outage: float | None
     client_wait: float
     longest_statement: float
     without_one_holder: float
@@ -58,6 +58,7 @@ class Figures:
 def figures(history: History, *, holder_from: float | None = None) -> Figures:
     """Measure. `holder_from`: the one-holder rule counts from then on."""
     writes = list(history.acknowledged(Kind.WRITE))
+    reads = any(a.kind is Kind.READ for a in history.attempts)
     outcomes = [a.outcome.value for a in history.attempts if a.kind is Kind.WRITE]
     return Figures(
         acknowledged=len(writes),
@@ -70,7 +71,7 @@ def figures(history: History, *, holder_from: float | None = None) -> Figures:
         split_writes=split_writes(writes),
         write_outage=outage(history, Kind.WRITE),
         connect_outage=outage(history, Kind.WRITE, fresh=True),
-        read_outage=outage(history, Kind.READ),
+        read_outage=outage(history, Kind.READ) if reads else None,
         client_wait=client_wait(history),
         longest_statement=longest_statement(history),
         without_one_holder=without_one(history, "holder", holder_from),
@@ -176,22 +177,23 @@ def _usual_gap(moments: Sequence[float]) -> float:
 
 
 def unwatched(history: History) -> float:
-    """The longest time in which a watched host said nothing that the fault had not struck."""
+    """The longest time in which a watched host said nothing, though the fault let it speak.
+
+    One that has booted since it spoke last, as a watchdog makes it, was not there to speak.
+    """
     return max((_silence(history, host) for host in history.watched), default=0.0)
 
 
 def _silence(history: History, host: str) -> float:
     begin, end = history.begin, history.end
-    points = [
-        begin,
-        *(s.at for s in history.samples if s.host == host and begin <= s.at <= end),
-        end,
-    ]
-    excused: Span | None = None
-    if host in history.struck:
-        excused = (history.marks.get(Moment.INJECTED, end), history.marks.get(Moment.HEALTHY, end))
-        points += excused
-    silences = (gap for gap in pairwise(sorted(points)) if not (excused and _inside(gap, excused)))
+    own = sorted((s for s in history.samples if s.host == host), key=lambda s: s.at)
+    inside = [s.at for s in own if begin <= s.at <= end]
+    excused = [(a.at, b.at) for a, b in pairwise(own) if b.uptime < a.uptime]
+    if host in history.silenced:
+        marks = history.marks
+        excused.append((marks.get(Moment.INJECTED, end), marks.get(Moment.HEALED, end)))
+    points = sorted([begin, *inside, *(at for span in excused for at in span), end])
+    silences = (gap for gap in pairwise(points) if not any(_inside(gap, e) for e in excused))
     return max((later - earlier for earlier, later in silences), default=0.0)
 
 

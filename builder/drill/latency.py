@@ -86,4 +86,5 @@ def slow_way(host: str, addresses: tuple[str, ...], port: int, milliseconds: int
         "{ echo 'what is sent to etcd is not late'; exit 1; }",
         undo=f"nft delete table ip {TABLE} 2>/dev/null || true\n"
         f"systemctl stop {UNIT} 2>/dev/null || true",
+        still=f"nft list table ip {TABLE} >/dev/null && systemctl is-active --quiet {UNIT}",
     )

@@ -35,6 +35,7 @@ def _filtered(host: str, incoming: str, outgoing: str, *, look: str = "", more: 
             f"nft delete table {family} {TABLE} 2>/dev/null || true"
             for family in ("inet", *(["netdev"] if more else []))
         ),
+        still=f"nft list table inet {TABLE} >/dev/null",
     )
 
 

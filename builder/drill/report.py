@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,14 +26,21 @@ def require() -> None:
 
 
 def page(
-    cluster: str, results: Sequence[Result], now: datetime | None = None, *, stopped: str = ""
+    cluster: str,
+    results: Sequence[Result],
+    now: datetime | None = None,
+    *,
+    stopped: str = "",
+    left_out: Mapping[str, str] | None = None,
 ) -> str:
+    """`left_out`: drills that were not possible, and why; `stopped`: why no more were done."""
     from builder.drill.drawing import svg
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(_TEMPLATE.read_text()).render(
         cluster=cluster,
         stopped=stopped,
+        left_out=left_out or {},
         now=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         drills=[
             (result, result.document(), Markup(svg(result.history)))  # noqa: S704  our own drawing

@@ -24,6 +24,7 @@ WARM_SECONDS = 20
 BEFORE_SECONDS = 3
 AFTER_SECONDS = 2
 HEALTHY_SECONDS = 180
+_NAP_SECONDS = 1.0
 _SLOWER = 3  # times that slow machines are given fewer clients
 
 
@@ -37,6 +38,7 @@ class Recorder:
     begin: float = 0.0
     end: float = 0.0
     held: tuple[float, float] | None = None
+    faded: tuple[str, ...] | None = None
 
     def mark(self, moment: Moment) -> None:
         self.marks[moment] = time.monotonic()
@@ -46,12 +48,21 @@ class Recorder:
             begin=self.begin,
             end=self.end,
             held=self.held,
+            faded=self.faded,
             attempts=tuple(self.attempts),
             samples=tuple(self.samples),
             marks=dict(self.marks),
             stored=stored,
             slowness=slowness,
         )
+
+
+class NotPossibleError(PghaError):
+    """Nothing was done: this fault is no drill here, or not any more."""
+
+
+class AsleepError(PghaError):
+    """Nobody watched for a while, so that nothing is proven."""
 
 
 def obstacle(fault: Fault, who: Scene, provider: object) -> str:
@@ -62,7 +73,7 @@ def obstacle(fault: Fault, who: Scene, provider: object) -> str:
 
 def drill(ground: Ground, fault: Fault) -> Result:
     """Raises PghaError where the cluster is not healthy before, or the fault cannot be injected."""
-    who = ground.healthy_scene()
+    who = _stage(ground, fault)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     with table(ground, who):
         history, wrong = _recorded(ground, fault, reads=bool(who.replicas))
@@ -90,6 +101,14 @@ def drill(ground: Ground, fault: Fault) -> Result:
         write_bound=case.seconds(fault.writes),
         at=at,
     )
+
+
+def _stage(ground: Ground, fault: Fault) -> Scene:
+    """Who is who now: a drill before may have moved the lead to where this fault is none."""
+    who = ground.healthy_scene()
+    if reason := obstacle(fault, who, ground.provider):
+        raise NotPossibleError(reason)
+    return who
 
 
 def _balances(ground: Ground, hosts: Sequence[str]) -> bool:
@@ -141,16 +160,25 @@ def _under(
             {Kind.WRITE, Kind.READ} if reads else {Kind.WRITE},
             seconds=max(WARM_SECONDS * traffic.slowness, 5 * traffic.connect_seconds),
         )
-        steps = fault.steps(ground.healthy_scene())  # by now another may lead
+        steps = fault.steps(_stage(ground, fault))  # by now another may lead
+        slept = _slept()
         recorder.begin = time.monotonic()
         time.sleep(BEFORE_SECONDS)  # what it looks like when nothing is wrong
         ground.may_harm()
         wrong = _suffer(ground, fault, steps, recorder, lasts) or _heal(ground, recorder, patience)
         time.sleep(AFTER_SECONDS)  # and again
         recorder.end = time.monotonic()
-    struck = tuple(dict.fromkeys(step.host for step in steps if step.strikes))
+    if (gone := _slept() - slept) > _NAP_SECONDS:
+        raise AsleepError(f"this computer slept for {gone:.0f} s, and so nobody watched")
     found = recorder.history(stored(ground), traffic.slowness)
-    return replace(found, watched=tuple(wanted), struck=struck), wrong
+    struck = tuple(dict.fromkeys(step.host for step in steps if step.strikes))
+    silenced = tuple(dict.fromkeys(step.host for step in steps if step.silences))
+    return replace(found, watched=tuple(wanted), struck=struck, silenced=silenced), wrong
+
+
+def _slept() -> float:
+    """Seconds that this computer has been suspended since it booted: no other clock tells."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
 
 
 def _allowed(provider: Any) -> Callable[[], bool]:
@@ -212,6 +240,7 @@ def _suffer(
             begin = time.monotonic()
             time.sleep(lasts)  # the fault lasts
             recorder.held = (begin, time.monotonic())
+            recorder.faded = ground.injector.faded(steps)
     except NotHealedError as error:
         return (error.what,)
     recorder.mark(Moment.HEALED)

@@ -54,7 +54,7 @@ def parse(host: str, line: str, at: float, slowness: float = 1.0) -> Sample | No
         return None
     if seconds > SILENCE_SECONDS * slowness:
         return None
-    return Sample(at=at, host=host, seconds=seconds, words=frozenset(words))
+    return Sample(at=at, host=host, seconds=seconds, uptime=float(end), words=frozenset(words))
 
 
 class Sampler:

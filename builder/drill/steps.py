@@ -23,17 +23,22 @@ _ALONE = "exec 9>>/run/pgha-drill.lock; flock -w 60 9 || exit 1\n"
 class Script:
     """Shell on a host: `before` only looks, `do` harms, `undo` heals.
 
-    `undo` may use what `before` put into shell variables named in `keeps`. Not `strikes`: it only
-    sets the scene, and its host stays as well as it was.
+    `undo` may use what `before` put into shell variables named in `keeps`. `still`: holds while the
+    harm is there, where nothing but healing may end it. Not `strikes`: it only sets the scene, and
+    its host stays as well as it was. `silences`: nothing is heard of the host until it is healed.
+    `outlives_boot`: it is to be undone also on a host that has started anew.
     """
 
     host: str
     do: str
     before: str = ""
     undo: str = ""
+    still: str = ""
     keeps: tuple[str, ...] = ()
     seconds: float = 30
     strikes: bool = True
+    silences: bool = False
+    outlives_boot: bool = False
 
     def text(self) -> str:
         if not self.undo:
@@ -54,8 +59,9 @@ class Script:
 
     @property
     def _healing(self) -> str:
+        forgotten = f"{{ {self.undo}\nexit 0; }}" if self.outlives_boot else "exit 0"
         return (
-            f"[ -e {STATE}/undo ] || exit 0\nsh {STATE}/undo || exit 1\nrm -rf {STATE}\n"
+            f"[ -e {STATE}/undo ] || {forgotten}\nsh {STATE}/undo || exit 1\nrm -rf {STATE}\n"
             f"systemctl stop {UNIT}.timer 2>/dev/null || true\n"
         )
 
@@ -66,6 +72,7 @@ class PowerOff:
 
     host: str
     strikes: ClassVar[bool] = True
+    silences: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +81,7 @@ class Freeze:
 
     host: str
     strikes: ClassVar[bool] = True
+    silences: ClassVar[bool] = True
 
 
 Step = Script | PowerOff | Freeze
@@ -114,13 +122,14 @@ def stop_main(host: str, unit: str) -> Script:
 def kill_for_good(host: str, unit: str) -> Script:
     """Nothing brings it back: systemd is told not to. Fails where it comes back nevertheless."""
     folder = f"/run/systemd/system/{unit}.d"
+    failed = f'[ "$(systemctl show -P ActiveState {unit})" = failed ]'
     return Script(
         host=host,
         before=main_pid(unit),
         do=f"mkdir -p {folder}\nprintf '[Service]\\nRestart=no\\n' >{folder}/pgha-drill.conf\n"
-        'systemctl daemon-reload\nkill -KILL "$pid"\n'
-        + _until(f'[ "$(systemctl show -P ActiveState {unit})" = failed ]', seconds=10),
+        'systemctl daemon-reload\nkill -KILL "$pid"\n' + _until(failed, seconds=10),
         undo=f"rm -f {folder}/pgha-drill.conf\nsystemctl daemon-reload\nsystemctl start {unit}",
+        still=failed,
         seconds=60,
     )
 
@@ -150,11 +159,13 @@ def reset(host: str) -> Script:
     does not outlive that, says that it has not yet.
     """
     do = "systemd-run --quiet --collect sh -c 'sleep 3; reboot --force --no-sync'"
-    return Script(host=host, do=do, undo='echo "it has not started anew" >&2; exit 1')
+    undo = 'echo "it has not started anew" >&2; exit 1'
+    return Script(host=host, do=do, undo=undo, silences=True)
 
 
 # ── disks ───────────────────────────────────────────────────────────────────────────────────────
 DISK = "pgha-drill-disk"  # a unit that keeps at it
+_KEPT_UP = f"systemctl is-active --quiet {DISK}"
 
 
 def fill(host: str, mounted: str) -> Script:
@@ -170,7 +181,9 @@ def fill(host: str, mounted: str) -> Script:
         host=host,
         do=f"{_kept_up(loop)}\n" + _until(f'[ "$({room})" -eq 0 ]', seconds=100),
         undo=f"systemctl stop {DISK} 2>/dev/null || true\nrm -f {file}",
+        still=_KEPT_UP,
         seconds=120,
+        outlives_boot=True,
     )
 
 
@@ -191,6 +204,7 @@ def slow(host: str, mounted: str) -> Script:
         host=host,
         do=f"fsfreeze --freeze {mounted}\n{thaw}\n{_kept_up(loop)}",  # once: it can be
         undo=f"systemctl stop {DISK} 2>/dev/null || true\n{thaw} 2>/dev/null || true",
+        still=_KEPT_UP,
     )
 
 

@@ -25,13 +25,14 @@ def rows(results: Sequence[Result]) -> Iterator[str]:
 def _row(result: Result) -> Sequence[str]:
     said = result.document()
     bound, whole = said["write_bound_seconds"], said["recovery_seconds"]
+    no_reads = said["read_outage_seconds"]
     return (
         result.fault.name,
         ", ".join(result.targets),
         f"{said['write_outage_seconds']:.1f} s",
         "-" if bound is None else f"{bound:g} s",
         f"{said['connect_outage_seconds']:.1f} s",
-        f"{said['read_outage_seconds']:.1f} s",
+        "-" if no_reads is None else f"{no_reads:.1f} s",
         lost_words(said),
         "NO" if whole is None else f"{whole:g} s",
         "passed" if result.passed else "FAILED",

@@ -27,6 +27,7 @@ from builder.drill.judge import (
     longest_gap,
 )
 
+_SLOW = 2  # times slower than usual: there a statement may take as long as a client waits for it
 _ASKING_SECONDS = 2  # of each member, whether it still follows (patroni/api.py, failsafe)
 
 
@@ -76,7 +77,7 @@ class Result:
             "write_outage_seconds": round(found.write_outage, 2),
             "write_bound_seconds": self.write_bound,
             "connect_outage_seconds": round(found.connect_outage, 2),
-            "read_outage_seconds": round(found.read_outage, 2),
+            "read_outage_seconds": found.read_outage and round(found.read_outage, 2),
             "client_wait_seconds": round(found.client_wait, 2),
             "longest_statement_seconds": round(found.longest_statement, 2),
             "recovery_seconds": recovery(self.history),
@@ -95,9 +96,9 @@ def lost_words(said: Mapping[str, Any]) -> str:
 
 
 def slow_words(result: Result) -> str:
-    """What was granted to machines that are slow when nothing is wrong."""
+    """What was granted where all is slow when nothing is wrong: the machines, or the way there."""
     times = result.history.slowness
-    return f"machines {times:.1f} times slower than usual: so much longer what no timing promises"
+    return f"answers came {times:.1f} times slower than usual: so much longer what no timing says"
 
 
 def recovery(history: History) -> float | None:
@@ -181,6 +182,13 @@ def _safety(found: Figures, case: Case) -> Iterator[Check]:
 
 def _late(history: History, case: Case) -> Iterator[Check]:
     """What must have ended some time after the fault came, and while it is there."""
+    if history.faded is not None:
+        yield Check(
+            name="the fault stayed until it was healed",
+            measured=f"no: it had ended on {', '.join(history.faded)}" if history.faded else "yes",
+            bound="yes",
+            passed=not history.faded,
+        )
     if case.fault.stops_writes:
         # What a leader that has lost etcd has to give up in is what one that is deaf costs more.
         gives_up = case.promises[HOST_DEAF] - case.promises[HOST_LOST] + _ASKING_SECONDS
@@ -207,7 +215,7 @@ def _outages(found: Figures, case: Case) -> Iterator[Check]:
     writes = case.seconds(case.fault.writes)
     yield _within("no write acknowledged", found.write_outage, writes)
     yield _within("no new connection", found.connect_outage, writes)
-    unbroken = case.fault.writes == NO_PAUSE and case.slowness == 1
+    unbroken = case.fault.writes == NO_PAUSE and case.slowness < _SLOW
     yield Check(
         name="statements that broke on open connections",
         measured=str(found.broken),
@@ -217,7 +225,8 @@ def _outages(found: Figures, case: Case) -> Iterator[Check]:
     )
     yield _within("one client's longest wait", found.client_wait, None)
     yield _within("longest statement", found.longest_statement, None)
-    yield _within("no read answered", found.read_outage, case.seconds(case.fault.reads))
+    if found.read_outage is not None:
+        yield _within("no read answered", found.read_outage, case.seconds(case.fault.reads))
 
 
 def _within(name: str, seconds: float, bound: float | None) -> Check:

@@ -110,9 +110,9 @@ def integer(doc: str, *, default: int | None = None, least: int, most: int, unit
     return _rule("integer", doc, expects, default, min=least, max=most)
 
 
-def port(default: int | None, doc: str) -> Rule:
-    """A TCP port."""
-    return integer(doc, default=default, least=1, most=65535)
+def port(default: int | None, doc: str, *, privileged: bool = False) -> Rule:
+    """A TCP port; those below 1024 are for a `privileged` service, which begins as root."""
+    return integer(doc, default=default, least=1 if privileged else 1024, most=65535)
 
 
 def seconds(default: int | None, doc: str, least: int = 1, most: int = 86400) -> Rule:

@@ -16,6 +16,7 @@ from builder.spec.section import Section
 from builder.spec.types import Rule, boolean, one_of, optional, seconds
 
 _PROMOTION_SECONDS = 2.0  # taking the key, leaving recovery, accepting connections
+_CONNECT_SECONDS = 1.0  # HAProxy's `timeout connect`
 _CLIENT_SECONDS = 2.0  # the least connect_timeout that libpq takes
 # What a crashed PostgreSQL has to come back in, where another one could lack writes.
 _START_SECONDS = 20
@@ -48,6 +49,7 @@ class Timings:
     script_interval: int = 1
     script_timeout: float = 0.7
     script_fall: int = 2
+    deaf_fall: int = 2
     hung_interval: int = 1
     hung_timeout: int = 3
     hung_fall: int = 3
@@ -134,6 +136,12 @@ class Timings:
         failed = self.script_fall * self.script_interval + self.script_timeout
         return ceil(failed + self.advertisement + _CLIENT_SECONDS)
 
+    @property
+    def balancer_deaf(self) -> float:
+        """Until no check of HAProxy has been answered; from then on it is as one that hangs."""
+        unheard = self.deaf_fall * (self.check_interval + _CONNECT_SECONDS)
+        return unheard + self.balancer_hung
+
 
 PRESETS: Mapping[str, Timings] = {
     "lan": Timings(ttl=20, loop_wait=5, retry_timeout=5, advertisement=0.7),
@@ -214,6 +222,14 @@ def _check(spec: ClusterSpec) -> Iterable[Problem]:
                 f"{least}, more than ttl ({times.ttl})"
             ),
             advice="Patroni would change these silently; lower them, or raise ttl_seconds",
+        )
+
+    section = spec.sections["failover"]
+    if section["quorum"] and not section["synchronous"]:
+        yield Problem(
+            path=("failover", "quorum"),
+            message="quorum says who acknowledges a commit, and synchronous is false: nobody does",
+            advice="take one of them out",
         )
 
 

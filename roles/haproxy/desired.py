@@ -10,7 +10,7 @@ from builder.resources.unit import Unit
 from builder.role import Context
 from builder.spec.model import ClusterSpec
 from roles._failover import timings
-from roles.haproxy.settings import CA_FILE, CONFIG, client_address
+from roles.haproxy.settings import CA_FILE, CONFIG, client_address, sources, witnesses
 from roles.patroni.settings import CA, members
 
 UNIT = "haproxy.service"
@@ -66,6 +66,9 @@ def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:
         section=section,
         address=client_address(ctx.spec, ctx.host),
         members=members(ctx.spec),
+        witnesses=witnesses(ctx.spec, ctx.host),
+        clients=sources(ctx.spec, ctx.host, "clients"),
+        monitoring=sources(ctx.spec, ctx.host, "monitoring"),
         postgresql=ctx.section("postgresql"),
         patroni=ctx.section("patroni"),
         timings=timings(ctx.spec),

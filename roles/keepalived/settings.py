@@ -10,6 +10,7 @@ from builder.spec.model import ClusterSpec, Host, Problem
 from builder.spec.section import Section
 from builder.spec.types import cidr, integer, optional, text
 from roles._failover import timings
+from roles.haproxy.settings import witnesses
 
 NAME = "keepalived"
 
@@ -26,6 +27,8 @@ def promises(spec: ClusterSpec) -> Iterable[Promise]:
     if len(spec.with_role(NAME)) > 1:
         yield Promise(fault="balancer lost", seconds=timings(spec).balancer_lost)
         yield Promise(fault="balancer hung", seconds=timings(spec).balancer_hung)
+    if any(witnesses(spec, host) for host in spec.with_role(NAME)):
+        yield Promise(fault="balancer deaf", seconds=timings(spec).balancer_deaf)
 
 
 def _check(spec: ClusterSpec) -> Iterable[Problem]:
@@ -59,6 +62,8 @@ def _check_address(spec: ClusterSpec, virtual: str) -> Iterable[Problem]:
     for host in spec.hosts.values():
         if ip_address(host.address) == interface.ip:
             yield Problem(path=path, message=f"the virtual IP is the address of {host.name}")
+    if interface.ip.is_loopback or interface.ip.is_multicast or interface.ip.is_unspecified:
+        yield Problem(path=path, message=f"{interface.ip} is not an address that a host can have")
     if interface.network.prefixlen == 32:
         return
     outside = [

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from builder.errors import PlanError
-from builder.resources.base import Resource
+from builder.resources.base import Resource, address
 from builder.resources.database import Database, Extension
 from builder.resources.database_role import DatabaseRole
 from builder.resources.patroni_config import PatroniConfig, RestApi
@@ -19,10 +19,10 @@ from builder.spec.model import ClusterSpec
 from roles.patroni import gates
 from roles.patroni.ask import complete, gives_lead_away, turn
 from roles.patroni.dynamic import dynamic_config, parameters
+from roles.patroni.parameters import NOT_TO_BE_SET
 from roles.patroni.running import RunningPostgresql
 from roles.patroni.settings import (
     CLIENTS,
-    NOT_TO_BE_SET,
     OURS,
     REPLICATION,
     REST_USER,
@@ -113,6 +113,9 @@ def _own(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Iterabl
 
 
 def _users(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Iterable[DatabaseRole]:
+    """A role comes after those that it is granted."""
+    named = [user["name"] for user in spec.sections["postgresql"]["users"]]
+    users = {name: address(_hosts(spec), DatabaseRole.kind, name) for name in named}
     for user in spec.sections["postgresql"]["users"]:
         name = user["name"]
         yield _role(
@@ -123,6 +126,7 @@ def _users(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Itera
             secret=f"user-{name}",
             flags=("login", *user["options"]),
             member_of=tuple(user["member_of"]),
+            needs=(*ready, *(users[group] for group in user["member_of"] if group in users)),
             connection_limit=user["connection_limit"],
         )
 
@@ -223,8 +227,7 @@ def _role(
         name=name,
         server=server(spec),
         verifier=_verifier(secrets, secret),
-        needs=ready,
-        **options,
+        **{"needs": ready, **options},
     )
 
 

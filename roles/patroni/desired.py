@@ -234,13 +234,17 @@ def _client_addresses(ctx: Context) -> tuple[str, ...]:
 
 
 def _check(ctx: Context, needs: tuple[str, ...]) -> File:
-    """Patroni drops a parameter that PostgreSQL does not know and says so in its log alone, and
-    ends its lead where a required watchdog is missing: both are told before they can happen."""
+    """Patroni drops a parameter that PostgreSQL does not know, or whose value it does not take, and
+    says so in its log alone; it ends its lead where a required watchdog is missing. All is told
+    before it can happen."""
     version = ctx.section("postgresql")["version"]
     return ctx.file(
         f"{HOME}/check-config",
         "patroni/check-config",
         options={"mode": "0755", "needs": needs},
+        python=f"{ENVIRONMENT}/bin/python"
+        if ctx.section(NAME)["pypi_version"]
+        else "/usr/bin/python3",
         postgres=f"{debian.postgresql_binaries(version)}/postgres",
         device=DEVICE,
         version=version,
@@ -249,12 +253,10 @@ def _check(ctx: Context, needs: tuple[str, ...]) -> File:
 
 def _config(ctx: Context, needs: tuple[str, ...], check: File) -> Resource:
     version = ctx.section("postgresql")["version"]
-    own = sorted(name for name in ctx.section("postgresql")["parameters"] if "." not in name)
-    fits = (check.name, ctx.section(NAME)["watchdog"], *own)
     return ctx.file(
         f"{CONFIG}/config.yml",
         "patroni/config.yml",
-        options={"needs": needs, "mode": "0640", "group": USER, "check": fits},
+        options={"needs": needs, "mode": "0640", "group": USER, "check": (check.name, "{}")},
         dynamic=dynamic_config(ctx.spec),
         etcd=endpoints(ctx.spec),
         postgresql=ctx.section("postgresql"),

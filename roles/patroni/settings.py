@@ -24,6 +24,7 @@ from builder.spec.types import (
     table,
     text,
 )
+from roles.patroni.parameters import problems
 
 NAME = "patroni"
 CA = "cluster"
@@ -37,7 +38,11 @@ REST_USER = "patroni"
 CLIENTS = "pgha_clients"  # its members may come in through the balancers
 OURS = frozenset({SUPERUSER, REPLICATION, REWIND, CLIENTS})
 COPY_SECONDS = 6 * 3600  # that a replica's data may take to be copied
-_LEAST_DEPTH = 3
+_SYSTEM = frozenset(
+    "bin boot dev etc home lib lib32 lib64 proc root run sbin sys tmp usr".split()  # noqa: SIM905
+)
+# What pg_hba.conf or SQL takes for something else than a name.
+_WORDS = frozenset({"all", "sameuser", "samerole", "samegroup", "replication", "public", "none"})
 
 
 def members(spec: ClusterSpec) -> tuple[Host, ...]:
@@ -82,6 +87,14 @@ def _check_postgresql(spec: ClusterSpec) -> Iterable[Problem]:
     yield from _twice(section, "users")
     yield from _twice(section, "databases")
     users = {user["name"] for user in section["users"]} | {SUPERUSER}
+    for key in ("users", "databases"):
+        for index, item in enumerate(section[key]):
+            if item["name"] in _WORDS:
+                yield Problem(
+                    path=("postgresql", key, index, "name"),
+                    message=f"{item['name']} is a word of pg_hba.conf or SQL, and no name",
+                    advice="choose another name",
+                )
     for index, user in enumerate(section["users"]):
         if user["name"] in OURS:
             yield Problem(
@@ -95,33 +108,21 @@ def _check_postgresql(spec: ClusterSpec) -> Iterable[Problem]:
                 path=("postgresql", "databases", index, "owner"),
                 message=f"the owner {database['owner']} is not among postgresql.users",
             )
-    if (where := section["data_directory"]) and where.count("/") < _LEAST_DEPTH:
+    if (where := section["data_directory"]) and _system_folder(where.rpartition("/")[0]):
         yield Problem(
             path=("postgresql", "data_directory"),
             message=f"the folder above {where} would be given to the user postgres",
-            advice="put it two folders deeper, such as /data/postgresql/17",
+            advice="put it deeper, such as /data/postgresql/17 or /var/lib/postgresql/17/main",
         )
-    yield from _not_to_be_set(section["parameters"])
+    yield from problems(section["parameters"])
 
 
-def _not_to_be_set(parameters: Iterable[str]) -> Iterable[Problem]:
-    for name in parameters:
-        path = ("postgresql", "parameters", name)
-        if name in _MANAGED:
-            message = f"{name} is set by pgha-build: {_MANAGED[name]}"
-            yield Problem(path=path, message=message)
-        elif name in _LOSES_DATA:
-            yield Problem(
-                path=path,
-                message=f"{name} is left as PostgreSQL has it: {_LOSES_DATA[name]}",
-                advice="take it out",
-            )
-        elif name in _RECOVERY:
-            yield Problem(
-                path=path,
-                message=f"{name} is about recovery, which Patroni steers: it would drop it",
-                advice="take it out",
-            )
+def _system_folder(folder: str) -> bool:
+    """May others need it? /var/lib/NAME and what is below it are one service's own."""
+    top, *below = folder.split("/")[1:] or ("",)
+    if top == "var":
+        return below[:1] != ["lib"] or len(below) < len(("lib", "NAME"))
+    return top in _SYSTEM or not below
 
 
 def _twice(section: Any, key: str) -> Iterable[Problem]:
@@ -133,56 +134,6 @@ def _twice(section: Any, key: str) -> Iterable[Problem]:
                 message=f"{item['name']} is listed twice",
             )
         seen.add(item["name"])
-
-
-_MANAGED = {
-    "port": "use postgresql.port",
-    "listen_addresses": "the host's own address and loopback",
-    "ssl": "always on",
-    "ssl_cert_file": "the cluster's own certificates",
-    "ssl_key_file": "the cluster's own certificates",
-    "ssl_ca_file": "the cluster's own certificates",
-    "password_encryption": "always scram-sha-256",
-    "synchronous_commit": "use failover.synchronous",
-    "synchronous_standby_names": "Patroni sets it; use failover.synchronous",
-    "primary_conninfo": "Patroni sets it",
-    "hot_standby": "Patroni needs it on",
-    "cluster_name": "Patroni sets it",
-    "wal_log_hints": "pg_rewind needs it on",
-    "data_directory": "use postgresql.data_directory",
-    "config_file": "Patroni writes it into the data directory",
-    "hba_file": "Patroni writes it into the data directory; use postgresql.access",
-    "ident_file": "Patroni writes it into the data directory",
-    "external_pid_file": "the one in the data directory is read",
-    "unix_socket_directories": "/var/run/postgresql, where Patroni and pgha-build ask",
-}
-_LOSES_DATA = {
-    "fsync": "off, a host that crashes comes back with damaged data",
-    "full_page_writes": "off, a host that crashes comes back with damaged data",
-    "data_sync_retry": "on, a write that the disk refused may count as done",
-    "zero_damaged_pages": "on, rows that cannot be read are destroyed",
-    "ignore_checksum_failure": "on, damaged data is served, and copied to replicas",
-}
-# Patroni leaves them out of what it writes (its available_parameters, recovery_parameters).
-_RECOVERY = frozenset(
-    {
-        "archive_cleanup_command",
-        "primary_slot_name",
-        "promote_trigger_file",
-        "recovery_end_command",
-        "recovery_min_apply_delay",
-        "recovery_target",
-        "recovery_target_action",
-        "recovery_target_inclusive",
-        "recovery_target_lsn",
-        "recovery_target_name",
-        "recovery_target_time",
-        "recovery_target_timeline",
-        "recovery_target_xid",
-        "restore_command",
-    }
-)
-NOT_TO_BE_SET = frozenset(_MANAGED) | frozenset(_LOSES_DATA)
 
 
 _USER = table(
@@ -208,7 +159,9 @@ _DATABASE = table(
         "name": required(identifier("Name of the database.")),
         "owner": identifier("The role that owns it.", default=SUPERUSER),
         "extensions": list_of(
-            text("An extension.", pattern=r"[a-z][a-z0-9_-]{0,62}"), "Extensions to create in it."
+            text("An extension.", pattern=r"[a-z][a-z0-9_-]{0,62}"),
+            "Extensions to create in it. What PostgreSQL's own package lacks is for you to install "
+            "first, on every database host.",
         ),
     },
     "A database.",
@@ -233,20 +186,22 @@ POSTGRESQL = Section(
         "data_directory": optional(
             path(
                 "Where the data is; else in /var/lib/postgresql/VERSION/NAME. The folder above it "
-                "will belong to the user postgres. It cannot be changed later."
+                "will belong to the user postgres, and is none of the system's. It cannot be "
+                "changed later."
             )
         ),
         "parameters": mapping_of(
             text("A parameter.", pattern=r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?"),
             scalar("Its value."),
             "PostgreSQL's parameters, the same on every host, in Patroni's dynamic configuration. "
-            "apply refuses a name that the server does not know; an extension's, with a dot in it, "
-            "is not looked up.",
+            "apply refuses a name that the server does not know, and a value that it does not "
+            "take; an extension's, with a dot in it, is not looked up.",
         ),
         "users": list_of(
             _USER,
             "Login roles. Each gets a generated password, kept in the secrets file, and may come "
-            "in through the balancers only.",
+            "in through the balancers only. One that leaves the list is dropped; while it owns "
+            "anything, PostgreSQL refuses that, and apply ends with exit status 1.",
         ),
         "databases": list_of(
             _DATABASE,

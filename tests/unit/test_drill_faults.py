@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from builder import registry
-from builder.drill import inject, samples
+from builder.drill import inject, links, samples, steps
 from builder.drill.fault import HOST_LOST, NO_PAUSE, Fault
 from builder.drill.faults import FAULTS
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
@@ -22,7 +22,7 @@ from builder.drill.scene import Scene, scene
 from builder.drill.steps import Freeze, PowerOff, Script
 from builder.drill.verdict import Case, judged
 from builder.engine.desired import present
-from builder.errors import MachineError
+from builder.errors import MachineError, PghaError
 from builder.health import ailments
 from builder.spec.model import ClusterSpec
 from roles._failover import PRESETS
@@ -226,6 +226,72 @@ def test_every_step_is_undone_whatever_becomes_of_another(monkeypatch: Any) -> N
     assert (attempts, woken) == (["c", "c", "c", "c", "b"], ["a"])
     assert raised.value.do == "pgha-build machines start b"
     assert any(line.startswith("b: could not be healed") for line in told)
+
+
+def test_healing_goes_on_when_nobody_listens_any_more() -> None:
+    """`drill 2>&1 | tee log`, and Ctrl-C: tee is gone before the healing begins."""
+    started = []
+
+    class Machines(Lab):
+        def start(self, host: str) -> None:
+            started.append(host)
+
+    def gone(host: str, what: str) -> None:
+        raise BrokenPipeError
+
+    off = (PowerOff(host="a"), PowerOff(host="b"))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        inject.Injector({}, Machines(), gone).injected(off),
+    ):
+        raise KeyboardInterrupt
+    assert started == ["b", "a"]
+
+
+def test_a_full_disk_is_emptied_also_on_a_host_that_has_forgotten_why(tmp_path: Path) -> None:
+    """The file is there after a boot, and what would undo it is not."""
+    (tmp_path / "systemctl").write_text("#!/bin/sh\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    file = tmp_path / f".{steps.DISK}"
+    file.write_bytes(b"0" * 99)
+    subprocess.run(
+        ["dash", "-c", steps.fill("a", str(tmp_path)).undo_text().replace("/run", str(tmp_path))],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        timeout=20,
+        check=True,
+    )
+    assert not file.exists()
+
+
+def test_a_fault_that_ended_too_early_is_told(monkeypatch: Any) -> None:
+    """Rules that a firewall's reload has swept away: what was survived was nothing."""
+    ended = {"b"}
+
+    def run(self: object, host: str, script: str, *, seconds: float = 30) -> None:
+        if host in ended:
+            raise PghaError("the script failed with 1")
+
+    monkeypatch.setattr(inject.Injector, "run", run)
+    injector = inject.Injector({}, Lab(), lambda *_: None)
+    assert injector.faded([PowerOff(host="a")]) is None
+    assert injector.faded([links.deaf("a"), PowerOff(host="b")]) == ()
+    assert injector.faded([links.deaf("a"), links.deaf("b")]) == ("b",)
+    for faded, wrong in (
+        (None, set()),
+        ((), set()),
+        (("b",), {"the fault stayed until it was healed"}),
+    ):
+        told = replace(history(1.0), faded=faded)
+        assert {c.name for c in judged(CASE, told)[1] if not c.passed} == wrong
+
+
+def test_where_there_is_no_replica_nobody_reads_and_nothing_is_said_of_it() -> None:
+    told = history(1.0)
+    told = replace(told, attempts=tuple(a for a in told.attempts if a.kind is Kind.WRITE))
+    fault = replace(CASE.fault, reads=2.0)
+    found, checks = judged(replace(CASE, fault=fault), told)
+    assert found.read_outage is None
+    assert all(check.passed for check in checks)
 
 
 def test_a_host_that_stops_something_undoes_it(who: Scene) -> None:

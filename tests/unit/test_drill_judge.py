@@ -216,10 +216,10 @@ def test_a_client_that_was_never_answered_waited_all_the_time() -> None:
 
 
 # ── the watch itself ────────────────────────────────────────────────────────────────────────────
-def watched(*samples: Sample, struck: tuple[str, ...] = ()) -> float:
-    marks = {Moment.INJECTED: 10.0, Moment.HEALTHY: 40.0}
-    history = replace(seen(list(samples)), watched=("a", "b"), struck=struck, marks=marks)
-    return unwatched(history)
+def watched(*samples: Sample, **more: tuple[str, ...]) -> float:
+    marks = {Moment.INJECTED: 10.0, Moment.HEALED: 40.0, Moment.HEALTHY: 50.0}
+    history = replace(seen(list(samples)), watched=("a", "b"), marks=marks)
+    return unwatched(replace(history, **more))
 
 
 def test_hosts_that_are_heard_all_the_time_are_watched() -> None:
@@ -232,11 +232,18 @@ def test_a_host_that_was_never_heard_or_not_to_the_end_was_not_watched() -> None
     assert watched(*always, *said("b", "", *every(0, 3))) == 57
 
 
-def test_who_is_struck_may_be_silent_until_all_is_whole() -> None:
+def test_who_cannot_speak_may_be_silent_until_it_is_healed() -> None:
+    """One that is only cut off from the others can: it may be the second primary."""
     always, before = said("a", "", *every(0, 60)), said("b", "", *every(0, 10))
     after = said("b", "", *every(42, 60))
-    assert watched(*always, *before, *after) == 32
-    assert watched(*always, *before, *after, struck=("b",)) == 2
+    assert watched(*always, *before, *after, struck=("b",)) == 32
+    assert watched(*always, *before, *after, struck=("b",), silenced=("b",)) == 2
+
+
+def test_who_has_started_anew_was_not_there_to_speak() -> None:
+    before = [replace(s, uptime=900 + s.at) for s in said("b", "primary", *every(0, 10))]
+    after = [replace(s, uptime=s.at - 30) for s in said("b", "", *every(42, 60))]
+    assert watched(*said("a", "", *every(0, 60)), *before, *after) == 0.25
 
 
 # ── the address, and the balancers ──────────────────────────────────────────────────────────────

@@ -108,6 +108,15 @@ def test_a_page_of_drills_that_were_not_all_done_says_so() -> None:
         assert "✓ All" not in text
 
 
+def test_a_page_says_what_could_not_be_tried() -> None:
+    text = page(
+        "o", [result()], NOW, left_out={"freeze-leader": "these cannot be frozen from here"}
+    )
+    assert "✓ All 1 faults that were tried were survived" in text
+    assert "1 could not be tried here." in text
+    assert "freeze-leader: these cannot be frozen from here." in text
+
+
 def test_what_was_not_read_back_is_nowhere_said_to_be_there() -> None:
     case = Case(
         fault=FAULTS["switchover"], promises={"switchover": 5.0}, has_address=True, synchronous=True
@@ -125,7 +134,7 @@ def test_what_was_not_read_back_is_nowhere_said_to_be_there() -> None:
 def test_slow_machines_are_told_of() -> None:
     slow = replace(result(), history=replace(history(), slowness=2.5))
     for text in (page("orders", [slow], NOW), "\n".join(rows([slow]))):
-        assert "machines 2.5 times slower than usual" in text
+        assert "answers came 2.5 times slower than usual" in text
 
 
 def test_names_are_text_and_never_markup() -> None:

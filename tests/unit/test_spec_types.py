@@ -14,6 +14,7 @@ from builder.spec.validator import errors_in, with_defaults
 
 PIECES: dict[str, types.Rule] = {
     "port": types.port(5432, "x"),
+    "privileged_port": types.port(5432, "x", privileged=True),
     "identifier": types.identifier("x"),
     "cidr": types.cidr("x"),
     "ipv4": types.ipv4("x"),
@@ -30,7 +31,8 @@ PIECES: dict[str, types.Rule] = {
 }
 
 FITS: list[tuple[str, Any]] = [
-    ("port", 1),
+    ("port", 1024),
+    ("privileged_port", 1),
     ("port", 65535),
     ("port", None),
     ("identifier", "_app_1"),
@@ -53,7 +55,8 @@ FITS: list[tuple[str, Any]] = [
 ]
 
 REFUSED: list[tuple[str, Any]] = [
-    ("port", 0),
+    ("port", 1023),
+    ("privileged_port", 0),
     ("port", 65536),
     ("port", True),
     ("port", "5432"),
