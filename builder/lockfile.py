@@ -32,19 +32,23 @@ def beside(spec_path: Path) -> Path:
 
 
 def read(path: Path) -> Lock:
-    """Empty where there is no such file. Raises PghaError for one that is damaged."""
+    """Empty where there is no such file. Raises PghaError for one that is damaged or unreadable."""
     try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return {}
-    try:
-        document = yaml.safe_load(text)
+        document = yaml.safe_load(path.read_text())
         if document["version"] != VERSION:
             raise ValueError(f"version {document['version']}")
         return {
             str(host): {str(name): _locked(str(name), entry) for name, entry in packages.items()}
             for host, packages in document["hosts"].items()
         }
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise PghaError(
+            f"{path} cannot be read: {error.strerror}",
+            why="It says which versions of packages the hosts get.",
+            do="Let yourself read it, or bring it back from version control.",
+        ) from None
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise PghaError(
             f"{path} is damaged: {str(error).splitlines()[0]}",

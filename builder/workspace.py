@@ -193,7 +193,7 @@ class Workspace:
         self, connections: Connections, looks: Mapping[str, Look], only: Collection[str] = ()
     ) -> Plan:
         """The plan, with unified diffs of what a person may read."""
-        refuse_strays(self.desired.resources)
+        refuse_strays(self.desired.resources, self.locked)
         departed = {name: a for name, a in self._departed(looks) if name in looks}
         self._refuse_renamed(departed)
         plan = make_plan(

@@ -9,14 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from builder.bundle import Bundle, bring
-from builder.cli.output import ProgressLines, confirmed, show_json, wants_colour
+from builder.cli.output import (
+    ProgressLines,
+    as_document,
+    confirmed,
+    in_words,
+    show_json,
+    wants_colour,
+)
 from builder.connection_files import write_connection_files
 from builder.engine import render
 from builder.engine.execute import Apply, Result
 from builder.engine.lock import locked
 from builder.engine.plan import Plan
 from builder.engine.saved import SavedPlan, load, refuse_stale
-from builder.errors import PlanError
+from builder.errors import PghaError, PlanError
 from builder.fault import after_script
 from builder.resources.base import Action, Impact
 from builder.resources.package import Locked, Package
@@ -66,6 +73,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.plan and arguments.only:
+        raise PlanError(
+            "--only does not go with a saved plan",
+            why="What was agreed to is applied whole, or not at all.",
+            do="Save a narrower one: pgha-build plan --only … --out FILE.",
+        )
     saved = load(arguments.plan) if arguments.plan else None
     workspace = Workspace.open(arguments.file)
     if arguments.waves:
@@ -121,8 +134,16 @@ def apply(
                 lock_lost=lock.loss,
             )
             result = run.run()
-    write_connection_files(workspace)
-    return _report(plan, result, as_json=arguments.json)
+    return _report(plan, result, _untold(workspace), as_json=arguments.json)
+
+
+def _untold(workspace: Workspace) -> PghaError | None:
+    """Why clients' files could not be written: what was applied is reported all the same."""
+    try:
+        write_connection_files(workspace)
+    except PghaError as error:
+        return error
+    return None
 
 
 def _carry_over(bundle: Bundle, plan: Plan, reachable: Mapping[str, Connection]) -> None:
@@ -166,15 +187,18 @@ def _agreed(plan: Plan, arguments: argparse.Namespace, *, asked: bool) -> bool:
     return False
 
 
-def _report(plan: Plan, result: Result, *, as_json: bool) -> int:
-    code = result.exit_code or (1 if plan.exit_code == 1 else 0)
+def _report(plan: Plan, result: Result, untold: PghaError | None, *, as_json: bool) -> int:
+    code = result.exit_code or (1 if plan.exit_code == 1 or untold else 0)
     for failure in result.failed:
         print(f"\n✗ {failure.address}", file=sys.stderr)
         print("\n".join(f"    {line}" for line in failure.said.splitlines()), file=sys.stderr)
     if as_json:
-        show_json({**render.document(plan), **_record(result), "exit_code": code})
+        error = as_document(untold) if untold else {}
+        show_json({**render.document(plan), **_record(result), **error, "exit_code": code})
     else:
         print(_sum(plan, result))
+    if untold:
+        print(f"\n{in_words(untold)}", file=sys.stderr)
     return code
 
 

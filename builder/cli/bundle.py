@@ -9,7 +9,7 @@ from pathlib import Path
 
 from builder import bundle
 from builder.bundle import System
-from builder.cli.output import ProgressLines
+from builder.cli.output import ProgressLines, refuse_unwritable
 from builder.errors import PghaError
 from builder.resources.package import Package
 from builder.resources.python_environment import PythonEnvironment
@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    refuse_unwritable(arguments.out, beside=True)
     workspace = Workspace.open(arguments.file)
     progress = ProgressLines()
     with workspace.connected() as connections, tempfile.TemporaryDirectory() as folder:

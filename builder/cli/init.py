@@ -56,9 +56,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     path: Path = arguments.file
     text = TEMPLATE.format(name=arguments.name, provider=arguments.provider, net="10.77.0")
+    written = False
     try:
         with path.open("x") as file:
             file.write(text)
+        written = True
         print(f"{path}: written.")
     except FileExistsError:
         print(f"{path}: is there already, left as it is.")
@@ -67,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         workspace = Workspace.open(path)
     except SpecError:
-        path.unlink() if path.read_text() == text else None
+        if written:
+            path.unlink()
         raise
     workspace.keep_secrets()
     print(f"{workspace.store.path}: secrets, readable by you only. Keep a copy in a safe place.")

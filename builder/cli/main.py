@@ -9,8 +9,10 @@ import os
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from builder import __version__
+from builder.cli.output import as_document, in_words
 from builder.errors import PghaError
 
 _COMPLETING = "_ARGCOMPLETE"  # argcomplete's own mark
@@ -39,6 +41,14 @@ VERBS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """A mistyped command is an error, 1: argparse's own 2 would read as differences."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: error: {message}\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done or in sync, 1 error, 2 differences, 130 interrupted."""
     if _COMPLETING in os.environ:
@@ -55,6 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        words = f"{where}{error.strerror or repr(error)}"
+        return _complain(PghaError(words), as_json=getattr(arguments, "json", False))
 
 
 def _parser(argv: Sequence[str]) -> argparse.Namespace:
@@ -76,7 +90,7 @@ def _complete() -> None:
 
 
 def _with_verbs(wanted: Collection[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pgha-build",
         description="One cluster.yml becomes, and stays, a highly available PostgreSQL cluster.",
         epilog="Exit status: 0 done or in sync, 1 error, 2 differences, 130 interrupted.",
@@ -97,6 +111,6 @@ def _with_verbs(wanted: Collection[str]) -> argparse.ArgumentParser:
 
 def _complain(error: PghaError, *, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({"error": error.what, "why": error.why, "do": error.do}))
-    print(f"Error: {error}" if error.why or error.do else str(error), file=sys.stderr)
+        print(json.dumps(as_document(error)))
+    print(in_words(error), file=sys.stderr)
     return 1

@@ -1,4 +1,4 @@
-"""What all verbs share in talking to people: colour, progress, questions."""
+"""What all verbs share in talking to people: colour, progress, questions, files that they name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from builder.errors import PghaError
 
 
 def wants_colour() -> bool:
@@ -17,6 +20,32 @@ def wants_colour() -> bool:
 
 def show_json(document: Mapping[str, Any]) -> None:
     print(json.dumps(document, indent=2, default=str))
+
+
+def in_words(error: PghaError) -> str:
+    return f"Error: {error}" if error.why or error.do else str(error)
+
+
+def as_document(error: PghaError) -> Mapping[str, str]:
+    """What a program reads of an error."""
+    return {"error": error.what, "why": error.why, "do": error.do}
+
+
+def refuse_unwritable(path: Path, *, beside: bool = False) -> None:
+    """Raises PghaError at once, and leaves nothing, where a result could not be written at the end.
+
+    `beside`: it is written as another file there first, and renamed.
+    """
+    from tempfile import TemporaryFile
+
+    try:
+        there = path.exists()
+        if there:
+            path.open("ab").close()
+        if beside or not there:
+            TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise PghaError(f"{path} cannot be written: {error.strerror}") from None
 
 
 class ProgressLines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from builder.cli.output import show_json, wants_colour
+from builder.cli.output import refuse_unwritable, show_json, wants_colour
 from builder.engine import render
 from builder.engine.saved import save
 from builder.workspace import Workspace
@@ -24,6 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.out:
+        refuse_unwritable(arguments.out)
     workspace = Workspace.open(arguments.file)
     with workspace.connected() as connections:
         plan = workspace.plan(connections, workspace.look(connections), arguments.only)

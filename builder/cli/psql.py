@@ -14,7 +14,10 @@ from builder.workspace import Workspace
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replica", action="store_true", help="the side that only reads")
     parser.add_argument(
-        "words", nargs=argparse.REMAINDER, metavar="-- OPTIONS …", help="psql's own"
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="-- OPTIONS …",
+        help="psql's own, after `--`: pgha-build psql -- -c 'select 1'",
     )
 
 

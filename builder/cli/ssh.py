@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,7 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """The exit status is that of the command there; 255 where ssh itself failed."""
+    """The exit status is that of the command there; 255 where ssh itself failed.
+
+    A command gets a terminal there where one is here, and nothing else reads what it says.
+    """
     spec = read_spec(arguments.file)
     if arguments.host not in spec.hosts:
         raise MachineError(
@@ -31,7 +35,12 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.NamedTemporaryFile("w", prefix="pgha-known-hosts-") as pinned:
         pinned.write(openssh.known_hosts(endpoint))
         pinned.flush()
-        line = openssh.command(endpoint, Path(pinned.name), [shlex.join(words)] if words else [])
+        line = openssh.command(
+            endpoint,
+            Path(pinned.name),
+            [shlex.join(words)] if words else [],
+            terminal=sys.stdin.isatty() and sys.stdout.isatty(),
+        )
         try:
             return subprocess.run(line, check=False).returncode
         except FileNotFoundError as error:

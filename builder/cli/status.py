@@ -16,17 +16,31 @@ from builder.expiry import first_to_end
 from builder.overview import status
 from builder.workspace import Workspace
 
+_LONGEST_SECONDS = 86400
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for a program")
     parser.add_argument(
         "--watch",
-        type=float,
+        type=_interval,
         nargs="?",
         const=2.0,
         metavar="SECONDS",
         help="again and again, until Ctrl-C",
     )
+
+
+def _interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of seconds above 0 and up to {_LONGEST_SECONDS}"
+        )
+    return seconds
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 from builder.engine.graph import by_address
 from builder.errors import PlanError
 from builder.resources.base import Resource
-from builder.resources.package import Lock, Locked, Package
+from builder.resources.package import Lock, Package
 from builder.resources.python_environment import PREFIX, PythonEnvironment
 from builder.role import Context, Opening, Role, Secrets
 from builder.spec.model import ClusterSpec, Host
@@ -40,7 +41,8 @@ def desired(
     """What every host and the cluster as a whole must have.
 
     `versions` of packages, by host, go before cluster.yml's, and those before what is `locked`.
-    `bundled`: packages come from what was carried to the hosts.
+    `bundled`: packages come from what was carried to the hosts. Raises PlanError for a pin in
+    cluster.yml that is of no package.
     """
     pairs = [
         (role, _packaged(_in_version(_as_locked(resource, locked), versions), bundled))
@@ -50,6 +52,7 @@ def desired(
     for role, resource in pairs:
         origins.setdefault(resource.address, set()).add(role)
     resources = by_address(resource for _, resource in pairs)
+    _refuse_idle_pins(spec.sections["packages"]["versions"], resources.values())
     return Desired(
         resources=tuple(resources.values()),
         origins={address: frozenset(names) for address, names in origins.items()},
@@ -72,27 +75,34 @@ def _packaged(resource: Resource, bundled: bool) -> Resource:
 
 
 def _as_locked(resource: Resource, locked: Lock) -> Resource:
-    entries = locked.get(resource.hosts[0], {})
+    """What its host lacks in the lock is as all others have it, if they have it alike."""
     if isinstance(resource, PythonEnvironment):
-        return _locked_environment(resource, entries)
+        return _locked_environment(resource, locked)
     if not isinstance(resource, Package) or resource.version:
         return resource
-    entry = entries.get(resource.name)
+    own = locked.get(resource.hosts[0], {}).get(resource.name)
+    others = {entries[resource.name] for entries in locked.values() if resource.name in entries}
+    entry = own or (others.pop() if len(others) == 1 else None)
     return replace(resource, version=entry.version, sha256=entry.sha256) if entry else resource
 
 
-def _locked_environment(
-    environment: PythonEnvironment, entries: Mapping[str, Locked]
-) -> PythonEnvironment:
+def _locked_environment(environment: PythonEnvironment, locked: Lock) -> PythonEnvironment:
     """All its packages, or none: pip takes checksums of everything or of nothing."""
-    found = {n.removeprefix(PREFIX): e for n, e in entries.items() if n.startswith(PREFIX)}
-    if not entries:
+    if not locked:
         return environment
-    return replace(environment, locked=found)
+    found = {
+        host: {n.removeprefix(PREFIX): e for n, e in entries.items() if n.startswith(PREFIX)}
+        for host, entries in locked.items()
+    }
+    own = found.get(environment.hosts[0])
+    others = [entries for entries in found.values() if entries]
+    alike = others[0] if others and all(entries == others[0] for entries in others) else {}
+    return replace(environment, locked=own or alike)
 
 
-def refuse_strays(resources: Iterable[Resource]) -> None:
-    """Raises PlanError where the lock does not have what cluster.yml asks for from PyPI."""
+def refuse_strays(resources: Iterable[Resource], locked: Lock) -> None:
+    """Raises PlanError where there is a lock, and it does not have what cluster.yml asks for."""
+    missing: dict[str, list[str]] = {}
     for item in resources:
         if isinstance(item, PythonEnvironment) and (strays := item.strays()):
             raise PlanError(
@@ -100,6 +110,30 @@ def refuse_strays(resources: Iterable[Resource]) -> None:
                 why="cluster.yml asks for that version, and its checksums are not known.",
                 do="pgha-build lock",
             )
+        if locked and isinstance(item, Package) and not item.version:
+            missing.setdefault(item.hosts[0], []).append(item.name)
+    if missing:
+        words = "; ".join(f"{', '.join(names)} on {host}" for host, names in missing.items())
+        raise PlanError(
+            f"cluster.lock.yml does not lock {words}",
+            why="With a lock, a host gets what is locked for it, or what all others have alike, "
+            "or nothing.",
+            do="pgha-build lock adds what those hosts have, or what their sources would give them.",
+        )
+
+
+def _refuse_idle_pins(pins: Iterable[str], resources: Iterable[Resource]) -> None:
+    known = sorted({item.name for item in resources if isinstance(item, Package)})
+    idle = [name for name in pins if name not in known]
+    if not idle:
+        return
+    near = [match for name in idle for match in difflib.get_close_matches(name, known, 1)]
+    question = f"Did you mean {', '.join(near)}? " if near else ""
+    raise PlanError(
+        f"packages.versions: no host of this cluster needs a package {', '.join(idle)}",
+        why="Such a pin keeps nothing back: what it was meant for would be updated.",
+        do=f"{question}There are: {', '.join(known)}.",
+    )
 
 
 def _all(

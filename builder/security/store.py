@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import hmac
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ class SecretStore:
         there = vault.read()
         self._there = there
         self._content = fresh() if there is None else checked(there, vault.path)
+        self._kept = _names(self._content)
         self.is_new = there is None
         self._owed = not vault.exists() or "id" not in (there or {}) or self._readers_changed()
         self._authorities: dict[str, Authority] = {}
@@ -162,9 +163,14 @@ class SecretStore:
     def password_names(self) -> tuple[str, ...]:
         return tuple(sorted(self._content["passwords"]))
 
+    def kept(self, part: str) -> frozenset[str]:
+        """The names of `passwords` or `authorities` that are in the file, not in memory alone."""
+        return self._kept[part]
+
     def _write(self) -> None:
         self._vault.write(self._content)
         self._there = self._vault.read()
+        self._kept = _names(self._content)
         self.is_new = self._owed = False
         self._authorities.clear()
         self._keys.clear()
@@ -176,6 +182,10 @@ class SecretStore:
 
     def _readers_changed(self) -> bool:
         return bool(self._content.get("readers", []) != self._readers)
+
+
+def _names(content: Content) -> Mapping[str, frozenset[str]]:
+    return {part: frozenset(content[part]) for part in PARTS}
 
 
 def open_store(spec_path: Path, name: str) -> SecretStore:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from builder.errors import SecretsError
+from builder.ownership import keep_owner
 from builder.security.age import decrypted, encrypted
 from builder.security.content import includes
 
@@ -72,9 +73,17 @@ class Vault:
 
 
 def _listed(file: Path) -> tuple[str, ...]:
-    if not file.is_file():
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
         return ()
-    lines = (line.strip() for line in file.read_text().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SecretsError(
+            f"{file} cannot be read: {getattr(error, 'strerror', 'this is not UTF-8 text')}",
+            why="It lists to whom the secrets are encrypted.",
+            do="Bring it back from version control.",
+        ) from None
+    lines = (line.strip() for line in text.splitlines())
     found = tuple(line for line in lines if line and not line.startswith("#"))
     if not found:
         raise SecretsError(f"{file} lists nobody", do="Add a recipient, or remove the file.")
@@ -123,19 +132,12 @@ def _replace(path: Path, data: bytes) -> None:
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        _keep_owner(path, file.fileno())
+        keep_owner(path, file.fileno())
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
     _sync_directory(path.parent)
-
-
-def _keep_owner(path: Path, descriptor: int) -> None:
-    """`sudo pgha-build apply` does not take the file from whom it belongs to."""
-    if os.geteuid() == 0 and path.exists():
-        status = path.stat()
-        os.fchown(descriptor, status.st_uid, status.st_gid)
 
 
 def _sync_directory(path: Path) -> None:

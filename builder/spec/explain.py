@@ -33,6 +33,7 @@ _KINDS = {
 _TRUTH = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 _MISSING = "is required"
 _LONGEST_GUESS = 64
+_CREDENTIALS = re.compile(r"://\S*@")
 
 
 def explain(
@@ -131,7 +132,8 @@ def _shown(value: Any) -> str:
         kind = "mapping" if isinstance(value, dict) else "list"
         return f"a {kind}" if value else f"an empty {kind}"
     if isinstance(value, str):
-        return f"the text `{_short(value)}`" if value else "an empty text"
+        shown = _short(_CREDENTIALS.sub("://…@", value))
+        return f"the text `{shown}`" if value else "an empty text"
     return f"`{str(value).lower()}`" if isinstance(value, bool) else f"the number {value}"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from builder.transport.base import Endpoint
 
 if TYPE_CHECKING:
     from paramiko import PKey
+    from paramiko.hostkeys import HostKeyEntry
 
 _DEFAULT_FILES = (Path("~/.ssh/known_hosts"), Path("/etc/ssh/ssh_known_hosts"))
+_HASHED = re.compile(r"\|1\|[A-Za-z0-9+/]{27}=\|[A-Za-z0-9+/]{27}=")
 
 
 def accepted(endpoint: Endpoint) -> Sequence[tuple[str, str]]:
@@ -26,20 +29,55 @@ def accepted(endpoint: Endpoint) -> Sequence[tuple[str, str]]:
 
 
 def _known(endpoint: Endpoint) -> Sequence[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    revoked: set[str] = set()
+    for file in endpoint.known_hosts or _DEFAULT_FILES:
+        for mark, entry in _entries(endpoint.host, file.expanduser()):
+            if mark == "@revoked":  # for whichever host
+                revoked.add(entry.key.get_base64())
+            elif not mark and _is_of(endpoint, entry):
+                found.append((entry.key.get_name(), entry.key.get_base64()))
+    return [(kind, key) for kind, key in found if key not in revoked]
+
+
+def _entries(host: str, path: Path) -> Iterator[tuple[str, HostKeyEntry]]:
+    """Each with its mark, such as @cert-authority, or "". Raises HostKeyError for a broken line."""
+    from paramiko import SSHException
+    from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
+
+    text = path.read_bytes().decode(errors="replace") if path.is_file() else ""
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.split()
+        mark = words.pop(0) if words and words[0].startswith("@") else ""
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            entry = HostKeyEntry.from_line(" ".join(words), number)
+        except SSHException:  # a kind of key that paramiko cannot read is nobody's here
+            continue
+        except (InvalidHostKey, ValueError) as error:
+            raise HostKeyError(
+                host,
+                f"{path}:{number}: the key in this line is damaged",
+                why="Who may answer at a host's address is read from that file.",
+                do="Mend the line or remove it, or pin the keys of hosts as ssh.host_key.",
+            ) from error
+        if entry:
+            yield mark, entry
+
+
+def _is_of(endpoint: Endpoint, entry: HostKeyEntry) -> bool:
     from paramiko import HostKeys
 
-    port = "" if endpoint.port == 22 else f":{endpoint.port}"
-    found: list[tuple[str, str]] = []
-    for file in endpoint.known_hosts or _DEFAULT_FILES:
-        path = file.expanduser()
-        if not path.is_file():
-            continue
-        keys = HostKeys(str(path))
-        for name in (endpoint.address, endpoint.host):
-            entries = keys.lookup(f"[{name}]{port}" if port else name)
-            if entries is not None:
-                found.extend((kind, key.get_base64()) for kind, key in entries.items())
-    return found
+    wanted = {_name(endpoint, place) for place in (endpoint.address, endpoint.host)}
+    hashed = [name for name in entry.hostnames if _HASHED.fullmatch(name)]
+    wanted |= {HostKeys.hash_host(name, salted) for name in wanted for salted in hashed}
+    return not wanted.isdisjoint(entry.hostnames)
+
+
+def _name(endpoint: Endpoint, place: str) -> str:
+    """As known_hosts has it."""
+    return place if endpoint.port == 22 else f"[{place}]:{endpoint.port}"
 
 
 def verify(endpoint: Endpoint, shown: PKey, known: Sequence[tuple[str, str]]) -> None:
@@ -48,12 +86,14 @@ def verify(endpoint: Endpoint, shown: PKey, known: Sequence[tuple[str, str]]) ->
         return
     actual = f"{shown.get_name()} {_fingerprint(shown.get_base64())}"
     if not known:
+        port = "" if endpoint.port == 22 else f"-p {endpoint.port} "
+        file = (endpoint.known_hosts or _DEFAULT_FILES)[0]
         raise HostKeyError(
             endpoint.host,
             f"its host key is not known: {actual}",
             why="Whoever answers at this address could be anybody.",
-            do=f"Compare it on the host's console (ssh-keygen -lf), then: "
-            f"ssh-keyscan {endpoint.address} >> ~/.ssh/known_hosts, or pin it as ssh.host_key.",
+            do=f"Compare it on the host's console (ssh-keygen -lf), then: ssh-keyscan {port}"
+            f"{endpoint.address} >> {file}, or pin it as ssh.host_key.",
         )
     expected = ", ".join(f"{kind} {_fingerprint(key)}" for kind, key in known)
     raise ChangedHostKeyError(

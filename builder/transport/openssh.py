@@ -14,8 +14,13 @@ def known_hosts(endpoint: Endpoint) -> str:
     return "".join(f"{name} {key}\n" for key in endpoint.host_keys)
 
 
-def command(endpoint: Endpoint, pinned: Path, words: Sequence[str]) -> list[str]:
-    """`ssh` with all that the endpoint says; `pinned` holds `known_hosts`, where there are any."""
+def command(
+    endpoint: Endpoint, pinned: Path, words: Sequence[str], *, terminal: bool = False
+) -> list[str]:
+    """`ssh` with all that the endpoint says; `pinned` holds `known_hosts`, where there are any.
+
+    `terminal`: also a command gets one there, as a shell does; what it says then ends in CR LF.
+    """
     argv = ["ssh", "-p", str(endpoint.port), "-l", endpoint.user]
     if endpoint.ssh_config:
         argv[1:1] = ["-F", str(endpoint.ssh_config)]
@@ -32,6 +37,8 @@ def command(endpoint: Endpoint, pinned: Path, words: Sequence[str]) -> list[str]
     argv += ["-o", "StrictHostKeyChecking=yes"]
     if ways := list(_jumps(endpoint)):
         argv += ["-J", ",".join(reversed(ways))]
+    if terminal:
+        argv.append("-t")
     return [*argv, "--", endpoint.address, *words]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable
 
 from builder.spec.model import ClusterSpec, Problem
@@ -15,7 +16,8 @@ _SOURCE = table(
     {
         "url": required(
             text(
-                "Where it is.",
+                "Where it is, without user and password: these belong into /etc/apt/auth.conf.d/ "
+                "on each host (apt_auth.conf(5)).",
                 pattern=r"(https?|file)://?[A-Za-z0-9./_~:@-]+",
                 expects="a URL such as `https://apt.postgresql.org/pub/repos/apt`",
             )
@@ -65,7 +67,18 @@ def _check_system(spec: ClusterSpec) -> Iterable[Problem]:
 
 
 def _check_packages(spec: ClusterSpec) -> Iterable[Problem]:
-    for name, source in spec.sections["packages"]["sources"].items():
+    section = spec.sections["packages"]
+    yield from _without_credentials(
+        ("packages", "python_index"),
+        section["python_index"] or "",
+        "write them into /root/.netrc on each database host: pip reads it",
+    )
+    for name, source in section["sources"].items():
+        yield from _without_credentials(
+            ("packages", "sources", name, "url"),
+            source["url"],
+            "write them into a file in /etc/apt/auth.conf.d/ on each host: apt reads it",
+        )
         try:
             content = base64.b64decode(source["key"], validate=True)
         except ValueError:
@@ -77,6 +90,17 @@ def _check_packages(spec: ClusterSpec) -> Iterable[Problem]:
                 message="this is no OpenPGP key in base64",
                 advice="gpg --dearmor <KEY.asc | base64 -w0",
             )
+
+
+_CREDENTIALS = re.compile(r"https?:/+[^/]*@")
+
+
+def _without_credentials(path: tuple[str, ...], url: str, advice: str) -> Iterable[Problem]:
+    """They would be in plans, in a file that all may read, and in pip's arguments."""
+    if _CREDENTIALS.match(url):
+        yield Problem(
+            path=path, message="a user and password do not belong into this URL", advice=advice
+        )
 
 
 PACKAGES = Section(
@@ -95,8 +119,9 @@ PACKAGES = Section(
                 expects="a version such as `17.5-1`, or the beginning of one such as `17.5*`",
                 longest=100,
             ),
-            "Versions to keep to, of packages that a role needs. `ops update` does not overstep "
-            "them; any other package is left at the version that is installed until then.",
+            "Versions to keep to, of packages that a role needs: `plan` refuses the name of any "
+            "other. `ops update` does not overstep them; what is not named is left at the version "
+            "that is installed until then.",
         ),
         "sources": mapping_of(
             text("A name for it.", pattern=r"[a-z0-9][a-z0-9-]{0,30}"),
@@ -106,7 +131,8 @@ PACKAGES = Section(
         ),
         "python_index": optional(
             text(
-                "A mirror of PyPI, for programs that come from there (`patroni.pypi_version`).",
+                "A mirror of PyPI, for programs that come from there (`patroni.pypi_version`), "
+                "without user and password: these belong into /root/.netrc on each host.",
                 pattern=r"https?://[A-Za-z0-9./_~:@-]+",
                 expects="a URL such as `https://pypi.org/simple`",
             )

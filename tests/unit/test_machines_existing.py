@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +105,29 @@ def test_a_jump_host_may_be_an_address(
     config = tmp_path / "ssh_config"
     config.write_text(f"Host pg1\n    ProxyJump {jump}\n")
     assert way(provider.endpoints()["pg1"]) == [expected]
+
+
+def test_a_command_gets_a_terminal_where_a_person_has_one(reach: Reach, tmp_path: Path) -> None:
+    """With one there, what a command says could not be kept in a file as it is."""
+    reach()
+    (tmp_path / "ssh").write_text(
+        f"""#!/bin/sh
+case " $* " in *" -G "*) PATH={os.environ["PATH"]} exec ssh "$@" ;; *) echo "ran $*" ;; esac
+"""
+    )
+    (tmp_path / "ssh").chmod(0o755)
+    line = [sys.executable, "-c", "import sys; from builder.cli.main import main; sys.exit(main())"]
+    line += ["ssh", "-f", str(tmp_path / "cluster.yml"), "lb1", "--", "sudo", "-u", "x", "psql"]
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    here, there = os.openpty()
+    subprocess.run(line, env=environment, stdin=there, stdout=there, check=True)
+    assert re.search(r"ran .* -t -- 10\.0\.0\.31 sudo -u x psql\s", os.read(here, 4096).decode())
+    piped = subprocess.run(
+        line, env=environment, stdin=there, stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert re.search(r"ran .* StrictHostKeyChecking=yes -- 10\.0\.0\.31 sudo", piped.stdout)
+    os.close(here)
+    os.close(there)
 
 
 def test_sudos_password_is_asked_for_once_per_run_and_only_when_it_is_wanted(

@@ -107,26 +107,39 @@ def test_its_scripts_parse() -> None:
             assert done.returncode == 0, script
 
 
+def environment(world: Any, host: str, **by_host: dict[str, Locked]) -> PythonEnvironment:
+    """A database host's, with a lock. Raises PlanError where that is refused."""
+    ten = world("ten")
+    lock = {name: {PREFIX + n: e for n, e in found.items()} for name, found in by_host.items()}
+    for entries in lock.values():
+        entries["curl"] = Locked(version="8", sha256=SHA)
+    found = desired(ten.spec, registry.roles(), ten.secrets, NOW, locked=lock).resources
+    own = [r for r in found if isinstance(r, PythonEnvironment) and r.hosts == (host,)]
+    refuse_strays(own, lock)
+    return own[0]
+
+
+PATRONI = Locked(version="4.1.5", sha256=SHA)
+
+
 def test_what_the_lock_has_in_another_version_is_refused_until_it_is_locked_anew(
     world: Any,
 ) -> None:
-    ten = world("ten")
-
-    def found(**entries: Locked) -> PythonEnvironment:
-        lock = {"p1": {f"{PREFIX}{name}": entry for name, entry in entries.items()}}
-        lock["p1"]["curl"] = Locked(version="8", sha256=SHA)
-        all_of_it = desired(ten.spec, registry.roles(), ten.secrets, NOW, locked=lock)
-        refuse_strays(all_of_it.resources)
-        return next(
-            r
-            for r in all_of_it.resources
-            if isinstance(r, PythonEnvironment) and r.hosts == ("p1",)
-        )
-
-    assert found(patroni=Locked(version="4.1.5", sha256=SHA)).locked
-    for wrong in ({"patroni": Locked(version="4.1.4", sha256=SHA)}, {}):
+    assert environment(world, "p1", p1={"patroni": PATRONI}).locked
+    for wrong in ({"patroni": replace(PATRONI, version="4.1.4")}, {}):
         with pytest.raises(PlanError, match=r"cluster\.lock\.yml locks .*p1/python_environment"):
-            found(**wrong)
+            environment(world, "p1", p1=wrong)
+
+
+def test_a_host_that_the_lock_does_not_know_gets_what_all_others_have_or_nothing(
+    world: Any,
+) -> None:
+    alike = {"patroni": PATRONI, "psutil": Locked(version="7.1.0", sha256=OTHER)}
+    assert environment(world, "p3", p1=alike, p2=alike).locked == alike
+    with pytest.raises(PlanError, match=r"locks patroni not at all, .*p3/python_environment"):
+        environment(world, "p3", p1=alike, p2={"patroni": PATRONI})
+    with pytest.raises(PlanError, match="locks patroni not at all"):
+        environment(world, "p3", e1={})
 
 
 def test_what_pip_says_is_locked() -> None:

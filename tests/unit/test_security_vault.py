@@ -85,6 +85,17 @@ def test_an_empty_list_does_not_mean_everybody(spec: Path, mine: str) -> None:
         open_store(spec, "orders")
 
 
+def test_a_list_that_cannot_be_read_does_not_mean_nobody(spec: Path, mine: str) -> None:
+    recipients(spec).write_bytes(f"{mine} # J\xf6rg\n".encode("latin-1"))
+    with pytest.raises(SecretsError, match=f"{recipients(spec)} cannot be read: .*not UTF-8"):
+        saved(spec)
+    recipients(spec).unlink()
+    recipients(spec).mkdir()
+    with pytest.raises(SecretsError, match="cannot be read: Is a directory"):
+        saved(spec)
+    assert not plain(spec).exists()
+
+
 def test_a_change_of_form_that_was_killed_is_finished(spec: Path, mine: str) -> None:
     """After the new file is there, with what is new in it, and before the old one is gone."""
     before = saved(spec).password("a")

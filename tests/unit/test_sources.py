@@ -50,6 +50,30 @@ def test_what_could_not_work_or_would_say_more_is_refused(
         read(tmp_path, **{key: value})
 
 
+@pytest.mark.parametrize(
+    "url", ["https://ann:hunter2@deb.example.org/pg", "http://t0ken@a.example"]
+)
+def test_credentials_in_a_url_are_refused_with_where_they_belong(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SpecError, match=r"password .*/etc/apt/auth\.conf\.d/"):
+        read(tmp_path, url=url)
+    (tmp_path / "cluster.yml").write_text(
+        "name: orders\nhosts: {e1: {address: 10.0.0.1, roles: [etcd]}}\n"
+        f"packages: {{python_index: '{url}'}}\n"
+    )
+    with pytest.raises(SpecError, match=r"cluster\.yml:3: .*password .*/root/\.netrc"):
+        read_spec(tmp_path / "cluster.yml")
+
+
+def test_an_at_sign_in_a_path_is_no_credential(tmp_path: Path) -> None:
+    read(tmp_path, url="https://deb.example.org/@team/pg")
+
+
+def test_a_refused_url_is_shown_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"got the text `https://…@deb\.example\.org/%`") as refused:
+        read(tmp_path, url="https://ann:hunter2@deb.example.org/%")
+    assert "hunter2" not in str(refused.value)
+
+
 def test_lists_are_fetched_anew_when_a_source_has_changed() -> None:
     lists = AptLists(hosts=("e1",), name="apt", sources="new")
     old = "0123456789abcdef"
