@@ -65,9 +65,13 @@ def test_a_parameter_with_which_postgresql_does_not_start_is_corrected(seven: An
             {"postgresql": {"parameters": {"shared_bufers": "8GB"}}},
             "knows no shared_bufers; did you mean shared_buffers?",
         ),
+        (
+            {"postgresql": {"parameters": {"work_mem": "64mb"}}},
+            'invalid value for parameter "work_mem"',
+        ),
         ({"patroni": {"watchdog": "required"}}, "this host has no /dev/watchdog"),
     ],
-    ids=["a mistyped parameter", "no watchdog"],
+    ids=["a mistyped parameter", "a value that is none", "no watchdog"],
 )
 def test_what_patroni_would_stumble_over_is_refused_before_it_reads_it(
     section: Any, said: str, seven: Any

@@ -131,6 +131,17 @@ def test_every_configuration_passes_its_programs_own_check(host: str, seven: Any
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_debians_own_packet_filter_does_not_sweep_ours_away(seven: Any) -> None:
+    """Its rules begin with `flush ruleset`; ours are loaded after it."""
+    try:
+        for verb in ("start", "restart", "reload"):
+            seven.on("lb1", f"systemctl {verb} nftables")
+        assert "table inet pgha" in seven.on("lb1", "nft list tables")
+    finally:
+        seven.on("lb1", "systemctl stop nftables; systemctl start pgha-nftables")
+    seven.in_sync()
+
+
 def test_no_host_has_a_failed_unit(seven: Any) -> None:
     for host in seven.hosts():
         assert seven.on(host, "systemctl --failed --plain --no-legend") == ""
