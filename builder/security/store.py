@@ -139,8 +139,17 @@ class SecretStore:
     def rotate(self, change: Callable[[Content], Content]) -> None:
         """Replace secrets by others, on disk before anybody uses them.
 
-        Raises SecretsError where somebody else has written the file since we read it.
+        Raises SecretsError where somebody else has written the file since we read it, and where
+        some that are asked for are not in it yet: no host knows them.
         """
+        if new := [
+            n for part, names in _names(self._content).items() for n in names - self.kept(part)
+        ]:
+            raise SecretsError(
+                f"{self.path} does not hold {', '.join(sorted(new))} yet",
+                why="cluster.yml asks for more than was applied.",
+                do="pgha-build apply, then this again.",
+            )
         with _locked(self.path):
             if self._vault.read() != self._there or self.is_new:
                 raise SecretsError(

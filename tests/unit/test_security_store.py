@@ -346,3 +346,13 @@ def test_a_store_does_not_print_what_it_holds(spec: Path) -> None:
     store = saved(spec, "a")
     shown = f"{store!r} {store} {Vault.beside(spec)!r}"
     assert [s for s in store.values() if s.reveal() in shown] == []
+
+
+def test_secrets_that_no_host_knows_yet_are_not_rotated(tmp_path: Path) -> None:
+    """A user who was added to cluster.yml and not applied: whose password would be changed?"""
+    store = open_store(tmp_path / "cluster.yml", "orders")
+    store.password("user-app")
+    store.save()
+    store.password("user-new")
+    with pytest.raises(SecretsError, match="does not hold user-new yet"):
+        store.rotate(lambda content: content)
