@@ -69,10 +69,15 @@ def _interface_script(ctx: Context) -> Resource:
 
 
 def _check_script(ctx: Context) -> Resource:
+    """It comes after the HAProxy that answers what it asks."""
     return ctx.file(
         CHECK_SCRIPT,
         "keepalived/haproxy-answers",
-        options={"mode": "0755", "check": ("sh", "-n", "{}")},
+        options={
+            "mode": "0755",
+            "check": ("sh", "-n", "{}"),
+            "needs": (ctx.address("unit", "haproxy.service"),),
+        },
         status_port=ctx.section("haproxy")["status_port"],
         timings=timings(ctx.spec),
     )
