@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import lockfile, registry
-from builder.engine.desired import Desired, desired, present, refuse_strays
+from builder.engine.desired import Desired, desired, present, refuse_idle_pins, refuse_strays
 from builder.engine.leftovers import leftovers
 from builder.engine.manifest import PATH as MANIFEST
 from builder.engine.manifest import Manifest
@@ -25,7 +25,7 @@ from builder.engine.texts import with_diffs
 from builder.errors import ChangedHostKeyError, PghaError, PlanError, SecretsError
 from builder.machines.base import Provider
 from builder.preflight.survey import refuse_obstacles
-from builder.resources.base import Change
+from builder.resources.base import Action, Change
 from builder.resources.package import Lock
 from builder.security.store import SecretStore, open_store
 from builder.spec.model import ClusterSpec, Host
@@ -193,7 +193,7 @@ class Workspace:
         self, connections: Connections, looks: Mapping[str, Look], only: Collection[str] = ()
     ) -> Plan:
         """The plan, with unified diffs of what a person may read."""
-        refuse_strays(self.desired.resources, self.locked)
+        refuse_idle_pins(self.spec.sections["packages"]["versions"], self.desired.resources)
         departed = {name: a for name, a in self._departed(looks) if name in looks}
         self._refuse_renamed(departed)
         plan = make_plan(
@@ -208,7 +208,10 @@ class Workspace:
             departed=departed,
             secrets=self.store.id,
         )
-        return with_diffs(self._narrowed(plan, only), connections)
+        wanted = self._narrowed(plan, only)
+        coming = (c.resource for c in wanted.differences if c.action is not Action.DELETE)
+        refuse_strays(coming, self.locked)
+        return with_diffs(wanted, connections)
 
     def plan_to_apply(
         self,

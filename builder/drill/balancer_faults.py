@@ -30,6 +30,7 @@ BALANCER_FAULTS = (
         reads=BALANCER_LOST,
         outlasts=BALANCER_DEAF,
         obstacle=needs_balancer_alone,
+        isolates=True,
     ),
     Fault(
         name="balancer-deaf",

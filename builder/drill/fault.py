@@ -34,8 +34,8 @@ class Fault:
 
     The fault stays for longer than what `writes` promises, and than what `outlasts` does: a promise
     in whose time it must change nothing. `obstacle` says why this is no drill here.
-    `two_holders`: the address has two until healed. `isolates`: whoever is struck hears no other
-    balancer, so that one that is a balancer holds the address, too. `failovers`: so many, neither
+    `two_holders`: the address has two until healed. `isolates`: whoever is struck hears nobody, so
+    that one that is a balancer may hold the address, too. `failovers`: so many, neither
     more nor fewer. `may_stay`: or none in an asynchronous cluster, where a leader is started again.
     `stops_writes`: nobody may lead, so that nothing is written until it is healed. `stops_reads`:
     the struck replica lags, so that it gets no new sessions.

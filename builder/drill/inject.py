@@ -14,6 +14,7 @@ from builder.errors import PghaError
 from builder.transport.base import Endpoint
 
 _HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ASKING_SECONDS = 60
 UNDO_SECONDS = 900  # a server that has been reset takes minutes to come back
 Tell = Callable[[str, str], None]
 # Why it matters, and what a person can do, where a step could not be undone.
@@ -109,14 +110,18 @@ class Injector:
         return tuple(step.host for step in telling if not self._holds(step)) if telling else None
 
     def _holds(self, step: Script) -> bool:
-        try:
-            self.run(step.host, step.still)
-        except PghaError:
-            return False
-        return True
+        """A host that cannot be asked at once is asked again; PghaError where it never answers."""
+        end = time.monotonic() + _ASKING_SECONDS
+        while True:
+            try:
+                return self.run(step.host, f"if {step.still}; then echo yes; fi") == "yes\n"
+            except PghaError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(1)  # before the next attempt
 
-    def run(self, host: str, script: str, *, seconds: float = 30) -> None:
-        """PghaError with what the script said where it failed."""
+    def run(self, host: str, script: str, *, seconds: float = 30) -> str:
+        """What it printed. PghaError with what the script said where it failed."""
         from builder.transport.ssh import connect
 
         with connect(self._endpoints[host], timeout_seconds=30) as connection:
@@ -124,6 +129,7 @@ class Injector:
         if done.status:
             said = (done.stderr or done.stdout).strip()[-500:]
             raise PghaError(f"{host}: the script failed with {done.status}: {said}")
+        return done.stdout
 
 
 @contextmanager

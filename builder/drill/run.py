@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from builder.drill import clients, samples
-from builder.drill.fault import Fault
+from builder.drill.fault import BALANCER_DEAF, Fault
 from builder.drill.ground import Ground
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
 from builder.drill.inject import UNDO_SECONDS, NotHealedError
@@ -82,7 +82,7 @@ def drill(ground: Ground, fault: Fault) -> Result:
         fault=fault,
         promises=ground.promises(),
         has_address=bool(who.holder),
-        two_holders=fault.two_holders or (fault.isolates and _balances(ground, history.struck)),
+        two_holders=fault.two_holders or (fault.isolates and _keep_address(ground, history.struck)),
         addresses={host.name: host.address for host in ground.spec.hosts.values()},
         synchronous=ground.spec.sections["failover"]["synchronous"],
         ailments=wrong,
@@ -111,8 +111,11 @@ def _stage(ground: Ground, fault: Fault) -> Scene:
     return who
 
 
-def _balances(ground: Ground, hosts: Sequence[str]) -> bool:
-    return any("keepalived" in ground.spec.hosts[host].roles for host in hosts)
+def _keep_address(ground: Ground, hosts: Sequence[str]) -> bool:
+    """A balancer that hears nobody does where that is not noticed, or while it leads."""
+    roles = [ground.spec.hosts[host].roles for host in hosts]
+    noticed = BALANCER_DEAF in ground.promises()
+    return any("keepalived" in mine and ("patroni" in mine or not noticed) for mine in roles)
 
 
 def _differences(ground: Ground) -> tuple[str, ...]:

@@ -41,8 +41,7 @@ def desired(
     """What every host and the cluster as a whole must have.
 
     `versions` of packages, by host, go before cluster.yml's, and those before what is `locked`.
-    `bundled`: packages come from what was carried to the hosts. Raises PlanError for a pin in
-    cluster.yml that is of no package.
+    `bundled`: packages come from what was carried to the hosts.
     """
     pairs = [
         (role, _packaged(_in_version(_as_locked(resource, locked), versions), bundled))
@@ -52,7 +51,6 @@ def desired(
     for role, resource in pairs:
         origins.setdefault(resource.address, set()).add(role)
     resources = by_address(resource for _, resource in pairs)
-    _refuse_idle_pins(spec.sections["packages"]["versions"], resources.values())
     return Desired(
         resources=tuple(resources.values()),
         origins={address: frozenset(names) for address, names in origins.items()},
@@ -101,7 +99,7 @@ def _locked_environment(environment: PythonEnvironment, locked: Lock) -> PythonE
 
 
 def refuse_strays(resources: Iterable[Resource], locked: Lock) -> None:
-    """Raises PlanError where there is a lock, and it does not have what cluster.yml asks for."""
+    """Raises PlanError where there is a lock, and it does not have what is to be installed."""
     missing: dict[str, list[str]] = {}
     for item in resources:
         if isinstance(item, PythonEnvironment) and (strays := item.strays()):
@@ -118,11 +116,14 @@ def refuse_strays(resources: Iterable[Resource], locked: Lock) -> None:
             f"cluster.lock.yml does not lock {words}",
             why="With a lock, a host gets what is locked for it, or what all others have alike, "
             "or nothing.",
-            do="pgha-build lock adds what those hosts have, or what their sources would give them.",
+            do="pgha-build lock adds what those hosts have, or what their sources would give them. "
+            "Where such a source is new, bring it there first: "
+            "apply --only HOST/file:/etc/apt/sources.list.d/pgha-NAME.sources",
         )
 
 
-def _refuse_idle_pins(pins: Iterable[str], resources: Iterable[Resource]) -> None:
+def refuse_idle_pins(pins: Iterable[str], resources: Iterable[Resource]) -> None:
+    """Raises PlanError for a pin in cluster.yml that is of no package."""
     known = sorted({item.name for item in resources if isinstance(item, Package)})
     idle = [name for name in pins if name not in known]
     if not idle:

@@ -61,9 +61,13 @@ class Runner:
     previewed: bool = False
     did: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    untold: PghaError | None = None
 
     def run(self, course: Course) -> None:
-        """Raises OperationError when it is refused or fails, and Declined on a no."""
+        """Raises OperationError when it is refused or fails, and Declined on a no.
+
+        PghaError where all went well, and clients' files could not be written.
+        """
         answer: Any = None
         try:
             request = next(course)
@@ -75,7 +79,16 @@ class Runner:
                 else:
                     request = course.send(answer)
         except StopIteration:
+            if self.untold:
+                raise self.untold from None
             return
+
+    def _tell_clients(self) -> None:
+        """Where their files cannot be written, that is told when all is done."""
+        try:
+            self.tell_clients(self.workspace)
+        except PghaError as error:
+            self.untold = error
 
     def _perform(self, request: Request) -> Any:
         if isinstance(request, On | Converge | Keep):
@@ -91,7 +104,7 @@ class Runner:
                 self._on(request)
             case Converge():
                 self._converge(request)
-                self.tell_clients(self.workspace)
+                self._tell_clients()
             case Keep():
                 self.progress("", request.label)
                 request.change(self.workspace.store)
@@ -124,7 +137,7 @@ class Runner:
         )
         outcome = script.outcome(said.stdout)
         if outcome.failed is None:
-            self.tell_clients(self.workspace)  # who dies now has told them
+            self._tell_clients()  # who dies now has told them
         self.after_script(request.host)
         if outcome.failed is not None:
             raise OperationError(

@@ -49,7 +49,6 @@ class Timings:
     script_interval: int = 1
     script_timeout: float = 0.7
     script_fall: int = 2
-    deaf_fall: int = 2
     hung_interval: int = 1
     hung_timeout: int = 3
     hung_fall: int = 3
@@ -139,8 +138,9 @@ class Timings:
     @property
     def balancer_deaf(self) -> float:
         """Until no check of HAProxy has been answered; from then on it is as one that hangs."""
-        unheard = self.deaf_fall * (self.check_interval + _CONNECT_SECONDS)
-        return unheard + self.balancer_hung
+        first = max(self.check_interval + _CONNECT_SECONDS, self.check_timeout)
+        unheard = first + (self.check_fall - 1) * (self.check_fast + _CONNECT_SECONDS)
+        return ceil(unheard + self.balancer_hung)
 
 
 PRESETS: Mapping[str, Timings] = {

@@ -31,6 +31,7 @@ from builder.resources.steps import Await, Shell, Step
 from roles.etcd.settings import CONFIG as ETCD_CONFIG
 from roles.etcd.settings import members as etcd_members
 from roles.patroni.ask import answers
+from roles.patroni.check import CHECK, asked_first
 from roles.patroni.contents import api, own_grants, own_passwords
 from roles.patroni.settings import (
     REPLICATION,
@@ -64,7 +65,9 @@ def adopt(target: Target) -> Course:
         "runs under the new etcd: less than a minute."
     )
     packages = [f"{h}/package:{p}" for h, names in target.packages.items() for p in names]
-    yield Converge(why="packages that are missing, while all still runs", only=packages)
+    checks = [f"{host}/file:{CHECK}" for host in hosts]
+    yield Converge(why="packages that are missing, while all still runs", only=packages + checks)
+    yield from asked_first(target.spec)
     yield from _stop_the_old(target, found, leader)
     yield from _start_the_new(target, found, leader)
     yield Converge(why="everything else")

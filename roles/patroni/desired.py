@@ -24,6 +24,7 @@ from roles.patroni.ask import (
     makes_way,
     restart_turn,
 )
+from roles.patroni.check import CHECK
 from roles.patroni.data import DataDirectory
 from roles.patroni.dynamic import dynamic_config
 from roles.patroni.gates import on_the_leader
@@ -42,7 +43,7 @@ from roles.patroni.settings import (
     members,
 )
 from roles.patroni.watchdog import DEVICE, watchdog
-from roles.patroni.watches import HOME, watches
+from roles.patroni.watches import watches
 
 UNIT = "patroni.service"
 ENVIRONMENT = "/opt/pgha-build/patroni"
@@ -237,14 +238,12 @@ def _check(ctx: Context, needs: tuple[str, ...]) -> File:
     """Patroni drops a parameter that PostgreSQL does not know, or whose value it does not take, and
     says so in its log alone; it ends its lead where a required watchdog is missing. All is told
     before it can happen."""
-    version = ctx.section("postgresql")["version"]
+    version, own = ctx.section("postgresql")["version"], ctx.section(NAME)["pypi_version"]
     return ctx.file(
-        f"{HOME}/check-config",
+        CHECK,
         "patroni/check-config",
         options={"mode": "0755", "needs": needs},
-        python=f"{ENVIRONMENT}/bin/python"
-        if ctx.section(NAME)["pypi_version"]
-        else "/usr/bin/python3",
+        python=f"{ENVIRONMENT}/bin/python" if own else "/usr/bin/python3",
         postgres=f"{debian.postgresql_binaries(version)}/postgres",
         device=DEVICE,
         version=version,

@@ -11,6 +11,7 @@ from builder.operations.course import (
     On,
     Operation,
     OperationError,
+    Preview,
     Target,
     Whole,
     refuse_unreachable,
@@ -19,6 +20,7 @@ from builder.resources.steps import Await, Shell
 from builder.security.rotation import with_new_passwords
 from roles.patroni.adopt import adopt
 from roles.patroni.ask import complete, gives_lead_away
+from roles.patroni.check import asked_first
 from roles.patroni.contents import api, own_passwords
 from roles.patroni.preconditions import (
     Patroni,
@@ -161,6 +163,8 @@ def rotate_passwords(target: Target) -> Course:
     status = yield Ask()
     refuse_unreachable(status)
     refuse_broken(status["patroni"])
+    yield Preview()
+    yield from asked_first(target.spec)
     yield Confirm(
         question=f"New passwords for {', '.join(known[name] for name in chosen)}? Applications "
         "need those of their users from then on; connections that are open live on."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -63,6 +64,9 @@ _PATRONIS_LEAST = {
     "max_worker_processes": 2,
     "max_locks_per_transaction": 32,
 }
+_LEAST_KEPT = 16
+_SIZE = re.compile(r"([0-9]+) *(|kB|MB|GB|TB)")
+_MEGABYTES = {"": 1, "kB": 1 / 1024, "MB": 1, "GB": 1024, "TB": 1024 * 1024}
 
 
 def problems(parameters: Mapping[str, Any]) -> Iterable[Problem]:
@@ -100,6 +104,13 @@ def _below_what_patroni_takes(parameters: Mapping[str, Any]) -> Iterable[Problem
                 message=f"{name} is {value}, and Patroni takes no less than {least}",
                 advice="it would silently start PostgreSQL with a value of its own",
             )
+    size = _SIZE.fullmatch(str(parameters.get("wal_keep_size")))
+    if size and int(size[1]) * _MEGABYTES[size[2]] < _LEAST_KEPT:
+        yield Problem(
+            path=("postgresql", "parameters", "wal_keep_size"),
+            message=f"wal_keep_size is {size[0]}, and Patroni takes no less than {_LEAST_KEPT}MB",
+            advice="it would silently start PostgreSQL with a value of its own",
+        )
     if parameters.get("wal_level") == "minimal":
         yield Problem(
             path=("postgresql", "parameters", "wal_level"),

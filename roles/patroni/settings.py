@@ -39,10 +39,14 @@ CLIENTS = "pgha_clients"  # its members may come in through the balancers
 OURS = frozenset({SUPERUSER, REPLICATION, REWIND, CLIENTS})
 COPY_SECONDS = 6 * 3600  # that a replica's data may take to be copied
 _SYSTEM = frozenset(
-    "bin boot dev etc home lib lib32 lib64 proc root run sbin sys tmp usr".split()  # noqa: SIM905
+    "bin boot dev etc home lib lib32 lib64 proc root run sbin sys tmp".split()  # noqa: SIM905
 )
+_SYSTEMS_VAR = frozenset("backups cache lock log mail run spool tmp".split())  # noqa: SIM905
 # What pg_hba.conf or SQL takes for something else than a name.
-_WORDS = frozenset({"all", "sameuser", "samerole", "samegroup", "replication", "public", "none"})
+_WORDS = {
+    "users": {"all", "public", "none"},
+    "databases": {"all", "sameuser", "samerole", "samegroup", "replication"},
+}
 
 
 def members(spec: ClusterSpec) -> tuple[Host, ...]:
@@ -87,9 +91,9 @@ def _check_postgresql(spec: ClusterSpec) -> Iterable[Problem]:
     yield from _twice(section, "users")
     yield from _twice(section, "databases")
     users = {user["name"] for user in section["users"]} | {SUPERUSER}
-    for key in ("users", "databases"):
+    for key, words in _WORDS.items():
         for index, item in enumerate(section[key]):
-            if item["name"] in _WORDS:
+            if item["name"] in words:
                 yield Problem(
                     path=("postgresql", key, index, "name"),
                     message=f"{item['name']} is a word of pg_hba.conf or SQL, and no name",
@@ -119,9 +123,11 @@ def _check_postgresql(spec: ClusterSpec) -> Iterable[Problem]:
 
 def _system_folder(folder: str) -> bool:
     """May others need it? /var/lib/NAME and what is below it are one service's own."""
-    top, *below = folder.split("/")[1:] or ("",)
+    top, below, name = (*folder.split("/")[1:], "", "", "")[:3]
+    if top == "usr":
+        return below != "local" or not name
     if top == "var":
-        return below[:1] != ["lib"] or len(below) < len(("lib", "NAME"))
+        return below in _SYSTEMS_VAR or (below in {"lib", "local", "opt"} and not name)
     return top in _SYSTEM or not below
 
 

@@ -22,6 +22,7 @@ from builder.operations.course import (
 from builder.security.store import open_store
 from builder.spec.read import read_spec
 from roles.patroni.adopt import adopt
+from roles.patroni.check import CHECK
 from roles.patroni.survey import survey
 
 DATA = "/var/lib/postgresql/17/main"
@@ -91,7 +92,8 @@ def test_everything_old_stops_before_anything_new_starts_and_the_leader_is_first
         "tell",
         "preview",
         "confirm",
-        "converge pg1/package:patroni etcd1/package:etcd-server",
+        f"converge pg1/package:patroni etcd1/package:etcd-server pg1/file:{CHECK} pg2/file:{CHECK}",
+        "hear",
         "pg1 pauses Patroni, everywhere",
         "pg1 stops Patroni; PostgreSQL runs on",
         "pg2 stops Patroni; PostgreSQL runs on",

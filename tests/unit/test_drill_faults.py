@@ -267,9 +267,15 @@ def test_a_fault_that_ended_too_early_is_told(monkeypatch: Any) -> None:
     """Rules that a firewall's reload has swept away: what was survived was nothing."""
     ended = {"b"}
 
-    def run(self: object, host: str, script: str, *, seconds: float = 30) -> None:
-        if host in ended:
-            raise PghaError("the script failed with 1")
+    asked: list[str] = []
+
+    def run(self: object, host: str, script: str, *, seconds: float = 30) -> str:
+        asked.append(host)
+        if len(asked) == 1:
+            raise PghaError("it could not be reached")
+        return "" if host in ended else "yes\n"
+
+    monkeypatch.setattr(inject.time, "sleep", lambda _: None)
 
     monkeypatch.setattr(inject.Injector, "run", run)
     injector = inject.Injector({}, Lab(), lambda *_: None)

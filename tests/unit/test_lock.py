@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from builder import lockfile, registry
-from builder.engine.desired import desired, refuse_strays
+from builder.engine.desired import desired, refuse_idle_pins, refuse_strays
 from builder.errors import PghaError, PlanError
 from builder.resources.base import Absent, Action, Change
 from builder.resources.package import Locked, Package
@@ -141,13 +141,14 @@ def _pinning(seven: Any, versions: dict[str, str]) -> Any:
 
 
 def test_a_pin_of_no_package_is_refused_with_the_nearest_name(seven: Any) -> None:
-    spec = _pinning(seven, {"postgresql17": "17.5*", "haproxy": "3.0*"})
+    resources = desired(seven.spec, registry.roles(), seven.secrets, NOW).resources
+    refuse_idle_pins(["haproxy"], resources)
     with pytest.raises(PlanError) as refused:
-        desired(spec, registry.roles(), seven.secrets, NOW)
+        refuse_idle_pins(["postgresql17", "haproxy"], resources)
     assert refused.value.what.endswith("needs a package postgresql17")
     assert refused.value.do.startswith("Did you mean postgresql-17? There are: chrony, curl, ")
     with pytest.raises(PlanError) as refused:
-        desired(_pinning(seven, {"zzz": "1"}), registry.roles(), seven.secrets, NOW)
+        refuse_idle_pins(["zzz"], resources)
     assert refused.value.do.startswith("There are: chrony, ")
 
 
