@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +121,12 @@ class Cluster:
             )
             started(run)
             result = run.run()
-        write_connection_files(self.workspace)
-        return done_by(plan, result)
+        done = done_by(plan, result)
+        try:
+            write_connection_files(self.workspace)
+        except PghaError as error:  # what was done is told all the same
+            return replace(done, failures=(*done.failures, str(error)))
+        return done
 
     def destroy(self, progress: Progress) -> None:
         self.workspace.provider.destroy(progress)
