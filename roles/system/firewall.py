@@ -42,4 +42,9 @@ def firewall(ctx: Context, home: str) -> Iterable[Resource]:
         table=TABLE,
     )
     yield from (package, rules, table, unit)
-    yield Unit(hosts=here, name="pgha-nftables.service", needs=(unit.address, table.address))
+    yield Unit(
+        hosts=here,
+        name="pgha-nftables.service",
+        needs=(table.address,),
+        restart_on=(unit.address,),
+    )

@@ -147,12 +147,17 @@ def test_short_of_memory_the_kernel_takes_a_session_before_the_server(seven: Any
         assert seven.on(host, scores.format(processes)).strip() == score, (host, processes)
 
 
-def test_debians_own_packet_filter_does_not_sweep_ours_away(seven: Any) -> None:
+def test_debians_own_packet_filter_does_not_sweep_ours_away(seven: Any, until: Any) -> None:
     """Its rules begin with `flush ruleset`; ours are loaded after it."""
+
+    def ours() -> bool:
+        return "table inet pgha" in seven.on("lb1", "nft list tables")
+
     try:
-        for verb in ("start", "restart", "reload"):
+        seven.on("lb1", "systemctl start nftables")
+        for verb in ("restart", "reload"):
             seven.on("lb1", f"systemctl {verb} nftables")
-        assert "table inet pgha" in seven.on("lb1", "nft list tables")
+            until(ours, 10)
     finally:
         seven.on("lb1", "systemctl stop nftables; systemctl start pgha-nftables")
     seven.in_sync()

@@ -133,6 +133,16 @@ def test_a_unit_acts_for_every_file_that_its_template_or_package_may_change(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_a_unit_acts_when_what_systemd_reads_of_it_changes(shape: str, world: Any) -> None:
+    """Else the apply that writes it leaves a restart to the next one."""
+    resources = {resource.address: resource for resource in world(shape).resources}
+    for unit in (resource for resource in resources.values() if isinstance(resource, Unit)):
+        home = f"{unit.hosts[0]}/file:/etc/systemd/system/{unit.name}"
+        for file in (home, f"{home}.d/pgha-build.conf"):
+            assert file not in resources or file in unit.triggers(), file
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_nothing_waits_for_replicas_before_they_can_log_in(shape: str, world: Any) -> None:
     """A gate holds its host: what it waits for must not come behind it there."""
     edges = graph(list(world(shape).resources))
