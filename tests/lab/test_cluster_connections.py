@@ -131,22 +131,6 @@ def test_every_configuration_passes_its_programs_own_check(host: str, seven: Any
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_short_of_memory_the_kernel_takes_a_session_before_the_server(seven: Any) -> None:
-    """A session that it ends costs a crash; PostgreSQL itself, Patroni or etcd would cost more."""
-    scores = "for p in {}; do cat /proc/$p/oom_score_adj; done | sort -u"
-    server = "$(head -n 1 /var/lib/postgresql/*/*/postmaster.pid)"
-    leader = seven.leader()
-    for host, processes, score in (
-        (leader, server, "-900"),
-        (leader, f"$(cat /proc/{server}/task/*/children)", "0"),
-        (leader, "$(systemctl show -P MainPID patroni)", "-900"),
-        ("etcd1", "$(systemctl show -P MainPID etcd)", "-900"),
-        ("lb1", "$(systemctl show -P MainPID haproxy)", "-500"),
-        ("lb1", "$(systemctl show -P MainPID keepalived)", "-900"),
-    ):
-        assert seven.on(host, scores.format(processes)).strip() == score, (host, processes)
-
-
 def test_debians_own_packet_filter_does_not_sweep_ours_away(seven: Any, until: Any) -> None:
     """Its rules begin with `flush ruleset`; ours are loaded after it."""
 
