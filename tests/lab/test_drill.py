@@ -117,10 +117,10 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(seven: Any) -> None:
 
 # `pgha-build drill --all` takes half an hour (docs/how-to/drill.md). Molecule's scenarios cut
 # power, and stop HAProxy; the test below kills Patroni.
-SOME = ("postmaster-stop", "leader-disk-full", "latency-200-ms", "balancer-deaf")
+SOME = ("postmaster-stop", "leader-disk-full", "balancer-deaf")
 
 
-def test_a_hung_postgresql_a_full_disk_a_slow_way_and_a_deaf_balancer_are_survived(
+def test_a_hung_postgresql_a_full_disk_and_a_deaf_balancer_are_survived(
     seven: Any,
 ) -> None:
     document = drilled(seven, *SOME, seconds=1500)
