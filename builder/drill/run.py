@@ -61,10 +61,6 @@ class NotPossibleError(PghaError):
     """Nothing was done: this fault is no drill here, or not any more."""
 
 
-class AsleepError(PghaError):
-    """Nobody watched for a while, so that nothing is proven."""
-
-
 def obstacle(fault: Fault, who: Scene, provider: object) -> str:
     """Why this fault is no drill here; empty where it is."""
     reason = fault.obstacle(who)
@@ -172,7 +168,7 @@ def _under(
         time.sleep(AFTER_SECONDS)  # and again
         recorder.end = time.monotonic()
     if (gone := _slept() - slept) > _NAP_SECONDS:
-        raise AsleepError(f"this computer slept for {gone:.0f} s, and so nobody watched")
+        raise PghaError(f"this computer slept for {gone:.0f} s, and so nobody watched")
     found = recorder.history(stored(ground), traffic.slowness)
     struck = tuple(dict.fromkeys(step.host for step in steps if step.strikes))
     silenced = tuple(dict.fromkeys(step.host for step in steps if step.silences))
