@@ -128,8 +128,11 @@ def _ground(workspace: Workspace) -> Ground:
         with workspace.connected() as connections:
             plan = workspace.plan(connections, workspace.look(connections))
         wrong = [change.address for change in plan.differences]
-        away = [f"{host} cannot be reached" for host in plan.unreachable]
-        return wrong or away or [f"{address} cannot be looked at" for address in plan.blocked]
+        return (
+            wrong
+            or [*plan.unreachable.values()]
+            or [f"{address} cannot be looked at" for address in plan.blocked]
+        )
 
     return Ground(
         spec=workspace.spec,

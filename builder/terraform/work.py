@@ -235,7 +235,7 @@ def done_by(plan: Plan, result: Result) -> Done:
     return Done(
         failures=tuple(
             [f"{failure.address}: {failure.said}" for failure in result.failed]
-            + [f"{host} cannot be reached: {why}" for host, why in plan.unreachable.items()]
+            + [*plan.unreachable.values()]
             + [f"cannot be looked at: {what}" for what in _unknown(plan)]
         ),
         left=tuple(sorted({*result.left, *plan.blocked})),

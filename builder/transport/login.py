@@ -6,6 +6,8 @@ import base64
 import errno
 import logging
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _UNACKNOWLEDGED_MS = 20000  # a host that has vanished is noticed after this
 _CONNECT_SECONDS = 5  # a host that is up answers a SYN at once, even from another continent
+_LOGIN_TIMES = 2  # as long as for its first word may a login take: busy hosts are alive
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 # An RSA key is called by its kind in known_hosts, and by its signature when it is shown.
@@ -64,18 +67,23 @@ def _unreachable(endpoint: Endpoint, error: Exception) -> TransportError:
 
 
 def log_in(endpoint: Endpoint, sock: Any, timeout_seconds: float) -> Transport:
-    """A transport that is encrypted, verified and authenticated."""
+    """A transport that is encrypted, verified and authenticated.
+
+    A host that says nothing for `timeout_seconds` hangs; one that speaks may be slow: encryption,
+    and each key, may take twice as long.
+    """
     from paramiko import SSHException, Transport
 
     known = accepted(endpoint)
     transport = Transport(sock)
     transport.daemon = True
-    transport.banner_timeout = transport.auth_timeout = timeout_seconds
+    transport.banner_timeout = timeout_seconds
+    transport.auth_timeout = timeout_seconds * _LOGIN_TIMES
     if kinds := [kind for name, _ in known for kind in _SHOWN.get(name, (name,))]:
         options = transport.get_security_options()
         options.key_types = tuple(k for k in options.key_types if k in kinds) or options.key_types
     try:
-        transport.start_client(timeout=timeout_seconds)
+        _encrypt(transport, timeout_seconds * _LOGIN_TIMES)
         verify(endpoint, transport.get_remote_server_key(), known)
         _authenticate(endpoint, transport)
     except TransportError:
@@ -88,7 +96,20 @@ def log_in(endpoint: Endpoint, sock: Any, timeout_seconds: float) -> Transport:
     return transport
 
 
+def _encrypt(transport: Transport, seconds: float) -> None:
+    """As `start_client` with a timeout, which says nothing where it ran out."""
+    from paramiko import SSHException
+
+    done = threading.Event()
+    transport.start_client(event=done)
+    if not done.wait(seconds):
+        raise TimeoutError(f"no encrypted connection within {seconds:g} s")
+    if not transport.is_active():
+        raise transport.get_exception() or SSHException("it ended the connection")
+
+
 def _authenticate(endpoint: Endpoint, transport: Transport) -> None:
+    """A time-out is no refusal, though paramiko calls it one."""
     from paramiko import AuthenticationException
 
     tried: list[str] = []
@@ -98,9 +119,12 @@ def _authenticate(endpoint: Endpoint, transport: Transport) -> None:
             tried.append(f"{name} ({key})")
             continue
         tried.append(name)
+        begin = time.monotonic()
         try:
             transport.auth_publickey(endpoint.user, key)
-        except AuthenticationException:
+        except AuthenticationException as error:
+            if time.monotonic() - begin >= (limit := transport.auth_timeout):
+                raise TimeoutError(f"no answer to {name} within {limit:g} s") from error
             continue
         if transport.is_authenticated():
             return
