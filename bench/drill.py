@@ -32,6 +32,7 @@ KEPT = (
     "at",
     "preset",
     "synchronous",
+    "software",
     "passed",
     "targets",
     "writes_acknowledged",
@@ -88,7 +89,7 @@ def _drills(file: Path) -> Sequence[Mapping[str, Any]]:
     if file.suffix == ".jsonl":
         return [json.loads(line) for line in text.splitlines()]
     said = json.loads(text)
-    cluster = {key: said[key] for key in ("preset", "synchronous")}
+    cluster = {key: said[key] for key in ("preset", "synchronous", "software")}
     return [cluster | drill for drill in said["drills"]]
 
 

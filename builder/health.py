@@ -44,7 +44,9 @@ def _patroni(spec: ClusterSpec, patroni: Mapping[str, Any] | None) -> Iterator[s
     for name, member in members.items():
         wanted = "running" if name == patroni["leader"] else "streaming"
         well = member["state"] == wanted if wanted == "running" else streams(member)
-        if not well or not member["answers"]:
+        if well and not member["answers"]:
+            yield f"{name}: Patroni does not answer"
+        elif not well:
             told = f"{name}: PostgreSQL is {member['state'] or 'silent'}, not {wanted}"
             lacks = f"; it lacks WAL that its leader has no more: pgha-build ops reinit {name}"
             yield told + (lacks if member["lacks_wal"] else "")

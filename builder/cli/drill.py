@@ -11,7 +11,7 @@ from pathlib import Path
 from random import sample
 from typing import Any
 
-from builder import registry
+from builder import __version__, registry
 from builder.cli.output import ProgressLines, confirmed, refuse_unwritable, show_json
 from builder.connection_files import write_connection_files
 from builder.drill import report
@@ -19,6 +19,7 @@ from builder.drill.fault import Fault
 from builder.drill.faults import FAULTS
 from builder.drill.ground import Ground
 from builder.drill.run import NotPossibleError, drill, obstacle
+from builder.drill.scene import Scene
 from builder.drill.table import line, rows
 from builder.drill.verdict import Result
 from builder.engine.lock import locked
@@ -32,8 +33,9 @@ INTERRUPTED = "interrupted"
 
 @dataclass(kw_only=True)
 class Record:
-    """What was done, why no more was, and what was not possible, with the reason."""
+    """What was done and on which `software`, why no more was, what was not possible, and why."""
 
+    software: Mapping[str, str]
     left_out: dict[str, str]
     results: list[Result] = field(default_factory=list)
     stopped: str = ""
@@ -62,13 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
     workspace = Workspace.open(arguments.file)
     chosen = _chosen(arguments)
     ground = _ground(workspace)
-    possible, left_out = _possible(ground, chosen, forgiving=arguments.all)
+    who = ground.healthy_scene()
+    possible, left_out = _possible(ground, who, chosen, forgiving=arguments.all)
     if arguments.rounds:
         possible = [f for _ in range(arguments.rounds) for f in sample(possible, len(possible))]
     if not arguments.yes and not _agreed(workspace.spec.name, possible, ground.promises()):
         print("Nothing was done.", file=sys.stderr)
         return 1
-    record = Record(left_out=left_out)
+    software = {"pgha-build": __version__, **who.software}
+    record = Record(software=software, left_out=left_out)
     try:
         _drilled(workspace, ground, possible, record, forgiving=arguments.all)
     except Exception as error:  # a mistake of ours: what was measured before is told
@@ -146,10 +150,9 @@ def _ground(workspace: Workspace) -> Ground:
 
 
 def _possible(
-    ground: Ground, chosen: Sequence[Fault], *, forgiving: bool
+    ground: Ground, who: Scene, chosen: Sequence[Fault], *, forgiving: bool
 ) -> tuple[Sequence[Fault], dict[str, str]]:
-    """Of a healthy cluster with an empty plan; what cannot be done is said, or refused."""
-    who = ground.healthy_scene()
+    """With an empty plan; what cannot be done is said, or refused."""
     found = {f.name: obstacle(f, who, ground.provider) for f in chosen}
     reasons = {name: reason for name, reason in found.items() if reason}
     for name, reason in reasons.items():
@@ -216,7 +219,9 @@ def _drilled(
 def _told(spec: ClusterSpec, record: Record, arguments: argparse.Namespace) -> int:
     results, stopped, left_out = record.results, record.stopped, record.never_done()
     if arguments.report:
-        text = report.page(spec.name, results, stopped=stopped, left_out=left_out)
+        text = report.page(
+            spec.name, results, stopped=stopped, left_out=left_out, software=record.software
+        )
         arguments.report.write_text(text)
     passed = not stopped and all(result.passed for result in results)
     drills = [result.document() for result in results]
@@ -226,7 +231,7 @@ def _told(spec: ClusterSpec, record: Record, arguments: argparse.Namespace) -> i
         failover = spec.sections["failover"]
         cluster = {"cluster": spec.name, **{k: failover[k] for k in ("preset", "synchronous")}}
         outcome = {"passed": passed, "stopped": stopped, "not_possible": left_out}
-        show_json({**cluster, **outcome, "drills": drills})
+        show_json({**cluster, "software": record.software, **outcome, "drills": drills})
     else:
         print("\n".join(rows(results)))
     if stopped == INTERRUPTED:

@@ -32,8 +32,12 @@ def page(
     *,
     stopped: str = "",
     left_out: Mapping[str, str] | None = None,
+    software: Mapping[str, str] | None = None,
 ) -> str:
-    """`left_out`: drills that were not possible, and why; `stopped`: why no more were done."""
+    """`left_out`: drills that were not possible, and why; `stopped`: why no more were done.
+
+    `software`: names and versions of what it was done with, and to.
+    """
     from builder.drill.drawing import svg
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -41,6 +45,7 @@ def page(
         cluster=cluster,
         stopped=stopped,
         left_out=left_out or {},
+        software=software or {},
         now=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         drills=[
             (result, result.document(), Markup(svg(result.history)))  # noqa: S704  our own drawing

@@ -128,9 +128,11 @@ def _recorded(ground: Ground, fault: Fault, *, reads: bool) -> tuple[History, Se
     for _ in range(_SLOWER):
         try:
             return _under(traffic, ground, fault, reads=reads)
-        except _OverloadedError:
+        except _OverloadedError as error:
             traffic = traffic.slowed(2.5)
-            ground.tell("", f"it is too slow for that many clients: {traffic.writers} write now")
+            fewer = f"{traffic.writers + traffic.fresh_writers} write now"
+            ground.tell("", f"it is too slow for that many clients: {error.what}; {fewer}")
+            _recover(ground, HEALTHY_SECONDS * traffic.slowness)
     return _under(traffic, ground, fault, reads=reads)
 
 
@@ -159,7 +161,7 @@ def _under(
             {Kind.WRITE, Kind.READ} if reads else {Kind.WRITE},
             seconds=max(WARM_SECONDS * traffic.slowness, 5 * traffic.connect_seconds),
         )
-        steps = fault.steps(_stage(ground, fault))  # by now another may lead
+        steps = fault.steps(_bearing(ground, fault))  # by now another may lead
         slept = _slept()
         recorder.begin = time.monotonic()
         time.sleep(BEFORE_SECONDS)  # what it looks like when nothing is wrong
@@ -173,6 +175,21 @@ def _under(
     struck = tuple(dict.fromkeys(step.host for step in steps if step.strikes))
     silenced = tuple(dict.fromkeys(step.host for step in steps if step.silences))
     return replace(found, watched=tuple(wanted), struck=struck, silenced=silenced), wrong
+
+
+def _bearing(ground: Ground, fault: Fault) -> Scene:
+    """Who is who under the traffic, which was healthy without it."""
+    try:
+        return _stage(ground, fault)
+    except NotPossibleError:
+        raise
+    except PghaError as error:
+        raise _OverloadedError(error.what, why=error.why, do=error.do) from error
+
+
+def _recover(ground: Ground, patience: float) -> None:
+    if wrong := _whole(ground, patience):
+        raise PghaError(f"{ground.spec.name} does not get well again: {'; '.join(wrong)}")
 
 
 def _slept() -> float:
@@ -201,7 +218,7 @@ def _traffic(ground: Ground, *, reads: bool) -> clients.Traffic:
 
 
 class _OverloadedError(PghaError):
-    """Some are answered, and not all: the machines are slow."""
+    """What is well by itself is not under the traffic: the machines are slow."""
 
 
 def _unanswered(said: Set[str], kind: type[PghaError] = PghaError) -> PghaError:
@@ -247,6 +264,12 @@ def _suffer(
 
 
 def _heal(ground: Ground, recorder: Recorder, patience: float) -> Sequence[str]:
+    if not (wrong := _whole(ground, patience)):
+        recorder.mark(Moment.HEALTHY)
+    return wrong
+
+
+def _whole(ground: Ground, patience: float) -> Sequence[str]:
     """Wait until all is whole; what is still wrong after the limit.
 
     Looking takes half of the time at most: what is waited for needs the machines, too.
@@ -260,7 +283,6 @@ def _heal(ground: Ground, recorder: Recorder, patience: float) -> Sequence[str]:
             return wrong
         time.sleep(max(1.0, now - asked))  # until the next look
         asked = time.monotonic()
-    recorder.mark(Moment.HEALTHY)
     return ()
 
 

@@ -16,7 +16,8 @@ class Scene:
     """Who is who at the moment of the fault; names of hosts.
 
     Of `replicas`, those that are waited for come first: only their loss is felt. `data` and
-    `etcd_data` say where the data of PostgreSQL and of etcd is mounted by itself.
+    `etcd_data` say where the data of PostgreSQL and of etcd is mounted by itself. `software` maps
+    names to the versions that run.
     """
 
     spec: ClusterSpec
@@ -28,6 +29,7 @@ class Scene:
     etcd: tuple[str, ...]
     data: Mapping[str, str]
     etcd_data: Mapping[str, str]
+    software: Mapping[str, str]
 
     @property
     def etcd_follower(self) -> str:
@@ -60,4 +62,13 @@ def scene(spec: ClusterSpec, status: Mapping[str, Any]) -> Scene:
         etcd=tuple(etcd["members"]),
         data={name: own(member["disk"]) for name, member in members.items()},
         etcd_data={name: own(member["disk"]) for name, member in etcd["members"].items()},
+        software={
+            "PostgreSQL": _versions(members, "postgresql"),
+            "Patroni": _versions(members, "patroni"),
+            "etcd": _versions(etcd["members"], "version"),
+        },
     )
+
+
+def _versions(members: Mapping[str, Mapping[str, Any]], key: str) -> str:
+    return ", ".join(sorted({member[key] for member in members.values() if member.get(key)}))

@@ -58,7 +58,12 @@ def status(spec: ClusterSpec) -> dict[str, Any]:
         "unreachable": {},
         "etcd": {
             "members": {
-                f"etcd{n}": {"healthy": True, "leader": n == 2, "disk": disk("/var/lib/etcd")}
+                f"etcd{n}": {
+                    "healthy": True,
+                    "leader": n == 2,
+                    "version": "3.5.16",
+                    "disk": disk("/var/lib/etcd"),
+                }
                 for n in (1, 2, 3)
             }
         },
@@ -79,6 +84,8 @@ def status(spec: ClusterSpec) -> dict[str, Any]:
                     "state": state,
                     "timeline": 1,
                     "lacks_wal": False,
+                    "postgresql": "17.6",
+                    "patroni": "4.0.4",
                     "disk": disk("/var/lib/postgresql"),
                 }
                 for name, (role, state) in members.items()
@@ -355,6 +362,13 @@ def test_a_replica_that_is_waited_for_is_struck_before_others(spec: ClusterSpec)
     assert scene(spec, found).replicas == ("pg2", "pg0")
 
 
+def test_the_versions_that_run_are_each_named_once(spec: ClusterSpec) -> None:
+    found = status(spec)
+    found["patroni"]["members"]["pg2"]["postgresql"] = "17.5"
+    named = {"PostgreSQL": "17.5, 17.6", "Patroni": "4.0.4", "etcd": "3.5.16"}
+    assert scene(spec, found).software == named
+
+
 def test_what_is_cut_off_can_still_be_reached_over_ssh(who: Scene) -> None:
     (step,) = FAULTS["leader-isolated"].steps(who)
     assert isinstance(step, Script)
@@ -385,6 +399,14 @@ def test_each_ailment_is_named(
     found = status(spec)
     found[section] |= change
     assert any(word in ailment for ailment in ailments(spec, found))
+
+
+def test_a_replica_that_streams_while_its_patroni_is_silent_is_told_as_that(
+    spec: ClusterSpec,
+) -> None:
+    found = status(spec)
+    found["patroni"]["members"]["pg2"]["answers"] = False
+    assert ailments(spec, found) == ["pg2: Patroni does not answer"]
 
 
 def test_a_member_on_another_timeline_or_not_synchronous_is_not_whole(spec: ClusterSpec) -> None:

@@ -117,6 +117,12 @@ def test_a_page_says_what_could_not_be_tried() -> None:
     assert "freeze-leader: these cannot be frozen from here." in text
 
 
+def test_a_page_names_what_it_was_measured_on() -> None:
+    found = {"pgha-build": "0.1.0", "PostgreSQL": "17.5, 17.6", "etcd": ""}
+    text = page("o", [result()], NOW, software=found)
+    assert " · pgha-build 0.1.0 · PostgreSQL 17.5, 17.6</p>" in text
+
+
 def test_what_was_not_read_back_is_nowhere_said_to_be_there() -> None:
     case = Case(
         fault=FAULTS["switchover"], promises={"switchover": 5.0}, has_address=True, synchronous=True
