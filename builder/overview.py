@@ -8,7 +8,6 @@ from typing import Any
 from builder import registry
 from builder.engine.desired import present, roles_of
 from builder.engine.observe import Look, look
-from builder.errors import TransportError
 from builder.expiry import DaysLeft, alarm, days_left
 from builder.health import ailments
 from builder.resources.certificate import Certificate
@@ -21,11 +20,7 @@ def status(workspace: Workspace, connections: Connections) -> dict[str, Any]:
     looks = _looks(workspace, connections)
     document: dict[str, Any] = {
         "cluster": workspace.spec.name,
-        "unreachable": {
-            host: connection.what
-            for host, connection in connections.items()
-            if isinstance(connection, TransportError)
-        },
+        "unreachable": {host: seen.error.what for host, seen in looks.items() if seen.error},
     }
     for role in present(workspace.spec, registry.roles()):
         if role.status:

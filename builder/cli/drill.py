@@ -26,6 +26,7 @@ from builder.engine.lock import locked
 from builder.errors import PghaError
 from builder.overview import status
 from builder.spec.model import ClusterSpec
+from builder.transport.base import Connections
 from builder.workspace import Workspace
 
 INTERRUPTED = "interrupted"
@@ -63,7 +64,17 @@ def run(arguments: argparse.Namespace) -> int:
     _refuse_odd(arguments)
     workspace = Workspace.open(arguments.file)
     chosen = _chosen(arguments)
-    ground = _ground(workspace)
+    with workspace.connected() as connections:
+        return _carried_out(workspace, connections, chosen, arguments)
+
+
+def _carried_out(
+    workspace: Workspace,
+    connections: Connections,
+    chosen: Sequence[Fault],
+    arguments: argparse.Namespace,
+) -> int:
+    ground = _ground(workspace, connections)
     who = ground.healthy_scene()
     possible, left_out = _possible(ground, who, chosen, forgiving=arguments.all)
     if arguments.rounds:
@@ -74,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     software = {"pgha-build": __version__, **who.software}
     record = Record(software=software, left_out=left_out)
     try:
-        _drilled(workspace, ground, possible, record, forgiving=arguments.all)
+        _drilled(connections, ground, possible, record, forgiving=arguments.all)
     except Exception as error:  # a mistake of ours: what was measured before is told
         record.stopped = repr(error)
         _told(workspace.spec, record, arguments)
@@ -114,7 +125,8 @@ def _chosen(arguments: argparse.Namespace) -> Sequence[Fault]:
     return [FAULTS[name] for name in arguments.names]
 
 
-def _ground(workspace: Workspace) -> Ground:
+def _ground(workspace: Workspace, connections: Connections) -> Ground:
+    """What is looked at again and again is asked over connections that stay."""
     uris = workspace.connection_strings()
     if not uris:
         raise PghaError(
@@ -125,12 +137,12 @@ def _ground(workspace: Workspace) -> Ground:
     write_connection_files(workspace)
 
     def look() -> Mapping[str, Any]:
-        with workspace.connected() as connections:
-            return status(workspace, connections)
+        connections.renew(workspace.provider.endpoints())
+        return status(workspace, connections)
 
     def differences() -> Sequence[str]:
-        with workspace.connected() as connections:
-            plan = workspace.plan(connections, workspace.look(connections))
+        connections.renew(workspace.provider.endpoints())
+        plan = workspace.plan(connections, workspace.look(connections))
         wrong = [change.address for change in plan.differences]
         return (
             wrong
@@ -187,7 +199,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _drilled(
-    workspace: Workspace,
+    connections: Connections,
     ground: Ground,
     possible: Sequence[Fault],
     record: Record,
@@ -200,8 +212,9 @@ def _drilled(
     for fault in possible:
         ground.tell("", f"── {fault.name} ──")
         try:
+            connections.renew(ground.provider.endpoints())
             # For each anew: a host whose power was cut has forgotten the lock.
-            with workspace.connected() as found, locked(found.reached(), "drill") as lock:
+            with locked(connections.reached(), "drill") as lock:
                 record.results.append(drill(replace(ground, may_harm=lock.refuse_lost), fault))
         except PghaError as error:
             if forgiving and isinstance(error, NotPossibleError):

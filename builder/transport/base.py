@@ -98,6 +98,17 @@ class Connections(dict[str, "Connection | TransportError"], ABC):
     def reach(self, endpoints: Mapping[str, Endpoint], timeout_seconds: float = 15) -> None:
         """Connect to these, too, in parallel."""
 
+    def renew(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Connect again to those of these whose connection does not stand."""
+        lost = {host: e for host, e in endpoints.items() if not self._stands(host)}
+        for host in lost.keys() & self.keys():
+            self.drop(host)
+        self.reach(lost)
+
+    def _stands(self, host: str) -> bool:
+        """As far as is known: a host that vanished without a word is noticed when it is asked."""
+        return host in self.reached()
+
     def drop(self, host: str) -> None:
         """Let go of a host that is no concern of ours."""
         connection = self.pop(host)

@@ -99,6 +99,11 @@ class SshConnection:
             raise self._lost(error) from error
         return HeldScript(self.host, channel, timeout_seconds)
 
+    @property
+    def stands(self) -> bool:
+        """Nothing has ended it yet."""
+        return bool(self._transport.is_active())
+
     def close(self) -> None:
         self._transport.close()
         if self._above:
@@ -221,6 +226,10 @@ class SshConnections(Connections):
         with ThreadPoolExecutor(max_workers=max(1, len(endpoints))) as pool:
             found = pool.map(lambda e: _attempt(e, timeout_seconds), endpoints.values())
             self.update(zip(endpoints, found, strict=True))
+
+    def _stands(self, host: str) -> bool:
+        connection = self.get(host)
+        return isinstance(connection, SshConnection) and connection.stands
 
     def __enter__(self) -> Self:
         return self

@@ -271,6 +271,21 @@ def test_who_cannot_be_reached_is_an_error_in_its_place(server: Server) -> None:
         assert up.run("echo up", timeout_seconds=10).stdout == "up\n"
 
 
+def test_a_connection_that_was_lost_is_made_again_and_no_other(server: Server) -> None:
+    endpoints = {name: replace(server.endpoint, host=name) for name in ("kept", "lost", "down")}
+    down = {"down": replace(server.endpoint, host="down", port=free_port())}
+    with SshConnections(endpoints | down) as connections:
+        kept, lost = connections["kept"], connections["lost"]
+        assert not isinstance(lost, TransportError)
+        lost.close()
+        connections.renew(endpoints)
+        assert connections["kept"] is kept
+        for name in ("lost", "down"):
+            renewed = connections[name]
+            assert not isinstance(renewed, TransportError)
+            assert renewed.run("echo up", timeout_seconds=10).stdout == "up\n"
+
+
 def test_a_held_script_ends_with_its_release(server: Server, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     with connect(server.endpoint) as connection:

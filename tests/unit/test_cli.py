@@ -20,6 +20,8 @@ from builder.cli.main import main
 from builder.connection_files import home_of
 from builder.engine.manifest import Manifest
 from builder.engine.observe import Look
+from builder.errors import ConnectionLost
+from builder.overview import status
 from builder.resources.base import Present
 from builder.transport.base import Connections, Endpoint
 from builder.workspace import Workspace
@@ -210,6 +212,20 @@ def asked(*, as_json: bool) -> Namespace:
     return Namespace(
         only=[], bundle=None, check=True, max_impact=None, yes=True, json=as_json, plan=None
     )
+
+
+class Breaks(Silent):
+    """A host whose connection breaks when it is asked anything."""
+
+    def run(self, script: str, **_: Any) -> Any:
+        raise ConnectionLost("one", "the connection was lost")
+
+
+def test_status_tells_of_a_host_that_is_lost_while_it_is_asked(in_sync: InSync) -> None:
+    breaks: Any = Breaks()
+    found = status(in_sync, Reached({"one": breaks}))
+    assert found["unreachable"] == {"one": "one: the connection was lost"}
+    assert "one: the connection was lost" in found["ailments"]
 
 
 def test_apply_tells_clients_how_to_connect(in_sync: InSync) -> None:

@@ -64,16 +64,10 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "HEALTHY_SECONDS", 0.2)
 
 
-@pytest.fixture
-def seven(world: Any) -> ClusterSpec:
-    found: ClusterSpec = world("seven").spec
-    return found
-
-
 def test_a_cluster_that_tires_of_the_traffic_is_waited_for_and_gets_less(
-    seven: ClusterSpec, monkeypatch: pytest.MonkeyPatch
+    seven: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = Bears(seven, writers=2, ill_for=5)
+    cluster = Bears(seven.spec, writers=2, ill_for=5)
     monkeypatch.setattr(run, "_under", cluster)
     assert run._recorded(cluster.ground(), FAULT, reads=True) == (FOUND, ())
     assert cluster.tried == [(6, False), (2, False)]
@@ -82,9 +76,9 @@ def test_a_cluster_that_tires_of_the_traffic_is_waited_for_and_gets_less(
 
 
 def test_one_that_does_not_get_well_again_is_not_drilled(
-    seven: ClusterSpec, monkeypatch: pytest.MonkeyPatch
+    seven: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = Bears(seven, writers=2, ill_for=10**9)
+    cluster = Bears(seven.spec, writers=2, ill_for=10**9)
     monkeypatch.setattr(run, "_under", cluster)
     with pytest.raises(PghaError, match="does not get well again: pg2: Patroni does not answer"):
         run._recorded(cluster.ground(), FAULT, reads=True)
@@ -92,9 +86,9 @@ def test_one_that_does_not_get_well_again_is_not_drilled(
 
 
 def test_one_that_bears_nothing_is_said_to_be_ill(
-    seven: ClusterSpec, monkeypatch: pytest.MonkeyPatch
+    seven: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = Bears(seven, writers=0, ill_for=2)
+    cluster = Bears(seven.spec, writers=0, ill_for=2)
     monkeypatch.setattr(run, "_under", cluster)
     with pytest.raises(PghaError, match="is not healthy: pg2: Patroni does not answer"):
         run._recorded(cluster.ground(), FAULT, reads=True)
