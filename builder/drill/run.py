@@ -69,6 +69,7 @@ def obstacle(fault: Fault, who: Scene, provider: object) -> str:
 
 def drill(ground: Ground, fault: Fault) -> Result:
     """Raises PghaError where the cluster is not healthy before, or the fault cannot be injected."""
+    _whole(ground, HEALTHY_SECONDS)  # our own looks may have been too much for a moment
     who = _stage(ground, fault)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     with table(ground, who):
@@ -100,7 +101,7 @@ def drill(ground: Ground, fault: Fault) -> Result:
 
 
 def _stage(ground: Ground, fault: Fault) -> Scene:
-    """Who is who now: a drill before may have moved the lead to where this fault is none."""
+    """Who is who: a drill before may have moved the lead to where this fault is none."""
     who = ground.healthy_scene()
     if reason := obstacle(fault, who, ground.provider):
         raise NotPossibleError(reason)
@@ -274,11 +275,12 @@ def _whole(ground: Ground, patience: float) -> Sequence[str]:
 
     Looking takes half of the time at most: what is waited for needs the machines, too.
     """
-    ground.tell("", "waits until the cluster is whole")
     asked = time.monotonic()
-    end = asked + patience
+    end, told = asked + patience, False
     while wrong := _ailments(ground):
-        now = time.monotonic()
+        if not told:
+            ground.tell("", f"waits until the cluster is whole: {'; '.join(wrong)}")
+        told, now = True, time.monotonic()
         if now > end:
             return wrong
         time.sleep(max(1.0, now - asked))  # until the next look
