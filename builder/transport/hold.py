@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from builder.errors import CommandTimeout, ConnectionLost
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_SECONDS = 10
 SILENCE_SECONDS = 60  # after which the script ends by itself (`Connection.hold`)
+RELEASE_SECONDS = 5  # a host that does not answer is not waited for any longer
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_REALTIME)  # goes on while a laptop sleeps
 
 
@@ -53,8 +55,12 @@ class HeldScript:
             self._fed = now()
 
     def release(self) -> None:
-        """End its stdin; it ends itself."""
+        """End its stdin, and wait until it has ended itself: what it held is free then."""
         self._ended.set()
+        with suppress(OSError, EOFError):  # a connection that is gone ended it
+            self._channel.shutdown_write()
+            if self.reachable:
+                self._channel.status_event.wait(RELEASE_SECONDS)
         self._channel.close()
 
 
