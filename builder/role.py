@@ -183,7 +183,8 @@ class Role:
     now, for a drill to sample: `primary`, `holder` (of the address), `up:NAME` (gets writes).
     `operations` are what `pgha-build ops` offers for it. `needed` says, from the JSON of `status`,
     why the cluster cannot do without a host now ("" where it can). `guard` sees all changes, also
-    removals, and raises PlanError for a plan that would lose data. `inside` is what it can hold.
+    removals, and raises PlanError for a plan that would lose data; `caution` does, too, and is left
+    out by `--no-check` and by operations that see to it. `inside` is what it can hold.
     """
 
     name: str
@@ -202,4 +203,5 @@ class Role:
     operations: tuple[Operation, ...] = ()
     needed: Needed | None = None
     guard: Guard | None = None
+    caution: Guard | None = None
     inside: Inside | None = None

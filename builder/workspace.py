@@ -220,15 +220,19 @@ class Workspace:
         only: Collection[str] = (),
         *,
         check: bool = True,
+        cautious: bool = True,
     ) -> Plan:
         """The plan of whoever carries it out next: all of them come this way.
 
         New secrets are kept first. With `check`, PlanError where a host that nothing was applied
-        to yet carries somebody else's work: it would be overwritten.
+        to yet carries somebody else's work: it would be overwritten; and, unless not `cautious`,
+        where a role advises against it.
         """
         self.keep_secrets()
         plan = self.plan(connections, looks, only)
         if check:
+            if cautious:
+                self._be_cautious(plan.changes)
             refuse_obstacles(self.spec, connections, plan, looks)
         return plan
 
@@ -245,6 +249,11 @@ class Workspace:
         for role in registry.roles().values():
             if role.guard:
                 role.guard(self.spec, changes)
+
+    def _be_cautious(self, changes: Mapping[str, Change]) -> None:
+        for role in registry.roles().values():
+            if role.caution:
+                role.caution(self.spec, changes)
 
     def _narrowed(self, plan: Plan, only: Collection[str]) -> Plan:
         """Only what was asked for, and what that needs."""

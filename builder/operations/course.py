@@ -46,12 +46,14 @@ class On:
 class Converge:
     """Plan and apply cluster.yml, as `apply` does; `versions` are wanted of packages, by host.
 
-    `only` narrows it to hosts, roles and addresses, and to what they need.
+    `only` narrows it to hosts, roles and addresses, and to what they need. Not `cautious`: the
+    operation has seen to what a role's `caution` warns of.
     """
 
     why: str
     versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     only: Sequence[str] = ()
+    cautious: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -172,7 +172,11 @@ class Runner:
         workspace = self.workspace.anew(versions=request.versions)
         looks = workspace.look(self.connections)
         plan = workspace.plan_to_apply(
-            self.connections, looks, request.only, check=not self.takes_over
+            self.connections,
+            looks,
+            request.only,
+            check=not self.takes_over,
+            cautious=request.cautious,
         )
         if not self.previewed:  # else a person has seen the whole of it
             self.show(plan)

@@ -66,6 +66,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         restart_on=(
             packages[0].address,
             settings.address,
+            member.address,
             unit.address,
             *(f.address for f in tls if f.kind == "file"),
         ),

@@ -4,7 +4,8 @@ A member that lost its data must not come back under its old identity: it would 
 it has already promised (etcd docs, failures). So a host without data joins as a new member, and its
 old entry is removed first. Only where no host of the spec has any data is a cluster founded. etcd
 itself refuses what would cost quorum (`strict-reconfig-check`), and then we wait and try again:
-members therefore join one by one.
+members therefore join one by one. Data that the cluster has no use for is set aside, and the host
+joins: of a member that was removed, and of one that began anew under an old identity.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ class EtcdMember(Resource):
     """
 
     kind: ClassVar[str] = "etcd_member"
+    THERE: ClassVar[str] = "there"
+    REMOVED: ClassVar[str] = "of a member that was removed"
+    LOST: ClassVar[str] = "lost, and begun anew"
 
     url: str = ""
     peers: tuple[str, ...] = ()
@@ -50,16 +54,34 @@ class EtcdMember(Resource):
     founding: bool = False
 
     def attributes(self) -> Mapping[str, object]:
-        return {"data": "there"}
+        return {"data": self.THERE}
 
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:
-        return f"[ -d {DATA}/member ] && echo there || echo absent"
+        """The others know whether the data is of any use; where none has a quorum, it is kept."""
+        own = wanted[0]
+        if not own.others:  # alone, or on its way out
+            return f"[ -d {DATA}/member ] && echo there || echo absent"
+        name, url = quoted([own.name]), quoted([own.url])
+        return (
+            f"if [ ! -d {DATA}/member ]; then echo absent\n"
+            f"elif list=$({own._asked(3)} member list -w simple 2>/dev/null); then\n"
+            f"  wal=; [ ! -e {DATA}/member/wal ] || wal=there\n"
+            f"  printf '%s\\n' \"$list\" | awk -F', ' -v name={name} -v url={url} -v wal=\"$wal\" "
+            f"{quoted([_JUDGED])}\n"
+            "else echo there; fi"
+        )
+
+    def _asked(self, seconds: int) -> str:
+        endpoints = ",".join(f"https://{other}" for other in self.others)
+        return f"{etcdctl(endpoints)} --command-timeout={seconds}s"
 
     @classmethod
     def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
         answers: Mapping[str, Observed] = {
-            "there": Present(attributes={"data": "there"}),
+            "there": Present(attributes={"data": cls.THERE}),
+            "removed": Present(attributes={"data": cls.REMOVED}),
+            "lost": Present(attributes={"data": cls.LOST}),
             "absent": Absent(),
         }
         said = answers.get(output.strip(), Unknown("the probe said nothing about it"))
@@ -70,8 +92,13 @@ class EtcdMember(Resource):
         if self.founding:
             found = self._bootstrap("new", ",".join(self.peers))
             return (found, Shell(script=directory))
+        aside = (
+            "systemctl stop etcd.service 2>/dev/null || :\n"
+            f"[ ! -e {DATA} ] || {{ rm -rf {DATA}.old && mv {DATA} {DATA}.old; }}"
+        )
         joined = "the cluster takes it as a new member"
         return (
+            Shell(script=aside),
             Await(what=joined, condition=self._join(), timeout_seconds=_JOIN_SECONDS),
             Shell(script=directory),
         )
@@ -82,7 +109,7 @@ class EtcdMember(Resource):
 
     def _join(self) -> str:
         """Shell: drop what is left of us, be added, and write down what etcd needs to start."""
-        ctl = f"{etcdctl(','.join(f'https://{o}' for o in self.others))} --command-timeout=5s"
+        ctl = self._asked(5)
         text = _BOOTSTRAP.format(peers="$peers", token=self.cluster, state="existing")
         name, url = quoted([self.name]), quoted([self.url])
         return (
@@ -105,6 +132,11 @@ class EtcdMember(Resource):
         """The data of a member that has left is of no use to anybody, and harmful to one."""
         return (Shell(script=f"rm -rf {DATA}"),)
 
+
+# Its row: who is listed without being started has just been added, and is about to join.
+_JUDGED = """\
+$3 == name || $4 == url { row = $2 }
+END { print row == "" ? "removed" : row == "started" && !wal ? "lost" : "there" }"""
 
 _BOOTSTRAP = """\
 # Managed by pgha-build. Read by etcd until its data directory exists, and never again.

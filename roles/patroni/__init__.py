@@ -8,7 +8,7 @@ from roles._failover import promises
 from roles.patroni.ask import leads
 from roles.patroni.contents import contents, further_database, further_role
 from roles.patroni.desired import resources
-from roles.patroni.guard import guard
+from roles.patroni.guard import caution, guard
 from roles.patroni.operations import OPERATIONS
 from roles.patroni.rolling_restart import follow_through
 from roles.patroni.settings import CLIENTS, NAME, PATRONI, POSTGRESQL, openings
@@ -29,5 +29,6 @@ ROLE = Role(
     operations=OPERATIONS,
     needed=needed,
     guard=guard,
+    caution=caution,
     inside=Inside(role=further_role, database=further_database, clients=CLIENTS),
 )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from builder.errors import PlanError
 from builder.resources.base import Action, Change
 from builder.spec.model import ClusterSpec
+from roles.etcd.member import EtcdMember
 from roles.patroni.data import DataDirectory, Filled
 from roles.patroni.settings import data_directory, members
 
@@ -35,6 +36,20 @@ def guard(spec: ClusterSpec, changes: Mapping[str, Change]) -> None:
         )
     filled = {c.resource.hosts[0] for c in changes.values() if isinstance(c.observed, Filled)}
     _refuse_all_at_once([host for host in stopped if host in filled], filled & staying)
+
+
+def caution(spec: ClusterSpec, changes: Mapping[str, Change]) -> None:
+    """A new etcd knows no leader, and lets whoever asks first lead. Raises PlanError."""
+    members = (c.resource for c in changes.values() if isinstance(c.resource, EtcdMember))
+    filled = [c.resource.hosts[0] for c in changes.values() if isinstance(c.observed, Filled)]
+    if filled and any(member.founding for member in members):
+        raise PlanError(
+            f"etcd of {spec.name} has no data left, and {', '.join(filled)} have PostgreSQL's",
+            why="A new etcd does not know who leads: whoever asks it first does, also who lacks "
+            "the last writes.",
+            do="pgha-build ops recover-etcd founds it, and the host whose data counts asks first. "
+            "PostgreSQL that was set up by hand: pgha-build ops adopt",
+        )
 
 
 def _refuse_all_at_once(stopped: Sequence[str], kept: set[str]) -> None:

@@ -31,6 +31,7 @@ from roles.patroni.preconditions import (
     refuse_silent,
     refuse_stranger,
 )
+from roles.patroni.recovery import recover_etcd
 from roles.patroni.restart import restarted
 from roles.patroni.settings import COPY_SECONDS, members
 from roles.patroni.switchover import failover, switchover
@@ -212,6 +213,12 @@ OPERATIONS = (
         doc="make a host the leader where there is none; may lose writes",
         argument="HOST",
         begin=failover,
+    ),
+    Operation(
+        name="recover-etcd",
+        doc="get etcd back whose majority, or all of it, is lost for good",
+        argument="[HOST]",
+        begin=recover_etcd,
     ),
     Operation(
         name="adopt",

@@ -189,6 +189,60 @@ def test_replacing_is_refused_where_it_would_cost_quorum(seven: Any) -> None:
     seven.in_sync()
 
 
+_LOSES = "systemctl kill -s KILL etcd; systemctl stop etcd; rm -rf /var/lib/etcd/pgha"
+
+
+def test_an_etcd_member_that_lost_its_data_joins_anew(seven: Any, until: Any) -> None:
+    """It does not start without, and what began anew as somebody who voted before is set aside."""
+    with seven.writes() as writes:
+        seven.on("etcd1", f"{_LOSES}; systemctl start --no-block etcd")
+        no_data = "[ $(systemctl show -P AssertResult etcd) = no ]"
+        until(lambda: seven.try_on("etcd1", no_data).returncode == 0, 30)
+        seven.on("etcd1", "cd /var/lib/etcd && install -d -o etcd pgha pgha/member")
+        seven.on("etcd1", "systemctl start --no-block etcd")
+        refuses = "journalctl -u etcd -n 50 | grep -q 'has already been bootstrapped'"
+        until(lambda: seven.try_on("etcd1", refuses).returncode == 0, 30)
+        changes = {c["address"] for c in seven.document("plan", exit_code=2)["changes"]}
+        assert "etcd1/etcd_member:etcd1" in changes
+        seven.apply()
+    writes.nothing_lost(pause=NO_PAUSE_SECONDS)
+    seven.in_sync()
+
+
+def test_etcd_goes_on_with_the_one_member_that_is_left(seven: Any, until: Any) -> None:
+    """Those that come back are told by it that they have been removed, and join as new ones."""
+    with seven.writes() as writes:
+        seven.run("machines", "kill", "etcd1")
+        seven.run("machines", "kill", "etcd3")
+        until(lambda: not seven.status()["etcd"]["quorum"], 60)
+        done(seven, "recover-etcd")
+        etcd = seven.status()["etcd"]
+        assert (etcd["healthy"], etcd["quorum"]) == (1, True)
+        seven.run("machines", "start", "etcd1")
+        seven.run("machines", "start", "etcd3")
+        for host in ("etcd1", "etcd3"):
+            removed = "journalctl -u etcd | grep -q 'permanently removed from the cluster'"
+            until(lambda h=host, what=removed: seven.try_on(h, what).returncode == 0, 60)
+        seven.apply()
+        assert "it is not lost" in refused(seven, "recover-etcd")
+    writes.nothing_lost(pause=NO_PAUSE_SECONDS)
+    seven.in_sync()
+
+
+def test_all_data_of_etcd_is_lost_and_the_leader_goes_on(seven: Any) -> None:
+    leader, replica = seven.leader(), seven.replica()
+    with seven.writes() as writes:
+        for host in seven.hosts("etcd"):
+            seven.on(host, _LOSES)
+        said = seven.run("apply", "--yes").stderr
+        assert "ops recover-etcd" in said
+        assert "takes writes" in refused(seven, "recover-etcd", replica)
+        done(seven, "recover-etcd")
+    writes.nothing_lost(pause=NO_PAUSE_SECONDS)
+    assert seven.leader() == leader
+    seven.in_sync()
+
+
 def test_hosts_come_with_cluster_yml_and_go_with_it(seven: Any, until: Any) -> None:
     """Those that go are the leader, the holder of the address, and two of five etcd members."""
     before = seven.spec()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from builder.resources.base import Unknown
+
 ETCDCTL = """#!/bin/sh
 for word; do case $word in --endpoints=*) asked=${word#--endpoints=} ;; esac; done
 case " $* " in *' status '*) printf '"MemberID" : 7\\n"Leader" : 7\\n'; exit ;; esac
@@ -109,3 +111,55 @@ def test_who_is_sick_is_first_and_the_leader_last(seven: Any, runs: Runs) -> Non
     turn = seven["etcd1/unit:etcd.service"].last
     assert runs(turn, OWN).stdout == "0\n"
     assert runs(turn, "").stdout == "2\n"
+
+
+# ── data that is of no use ──────────────────────────────────────────────────────────────────────
+LISTED = """\
+7, started, etcd2, https://10.77.0.12:2380, https://10.77.0.12:2379, false
+8, started, etcd3, https://10.77.0.13:2380, https://10.77.0.13:2379, false
+"""
+STARTED = LISTED + "9, started, etcd1, https://10.77.0.11:2380, https://10.77.0.11:2379, false\n"
+ADDED = LISTED + "9, unstarted, , https://10.77.0.11:2380, , false\n"
+
+
+@pytest.mark.parametrize(
+    ("holds", "listed", "said"),
+    [
+        ("", STARTED, "absent"),
+        ("member/wal", STARTED, "there"),
+        ("member/wal", LISTED, "removed"),
+        ("member/snap", STARTED, "lost"),
+        ("member", ADDED, "there"),
+        ("member", "", "there"),
+        ("member/wal", "", "there"),
+    ],
+    ids=[
+        "no data",
+        "a member",
+        "removed from the cluster",
+        "begun anew as one that had started",
+        "about to join",
+        "about to be founded",
+        "the others have no quorum",
+    ],
+)
+def test_the_others_say_whether_the_data_of_a_member_is_of_any_use(
+    holds: str, listed: str, said: str, seven: Any, tmp_path: Path
+) -> None:
+    member = seven["etcd1/etcd_member:etcd1"]
+    data = tmp_path / "pgha"
+    (data / holds if holds else tmp_path).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "list").write_text(listed)
+    etcdctl = tmp_path / "etcdctl"
+    etcdctl.write_text(f"#!/bin/sh\n[ -s {tmp_path}/list ] && cat {tmp_path}/list\n")
+    etcdctl.chmod(0o755)
+    script = type(member).probe([member]).replace("/var/lib/etcd/pgha", str(data))
+    ran = subprocess.run(
+        ["sh", "-c", script],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.strip() == said
+    assert not isinstance(type(member).parse([member], ran.stdout)["etcd1"], Unknown)

@@ -20,6 +20,7 @@ from builder.resources.base import Absent, Action, Change, Observed, Present, Re
 from builder.resources.unit import Unit
 from roles.etcd.member import EtcdMember
 from roles.patroni.data import DataDirectory, Filled
+from roles.patroni.guard import caution
 
 ADDRESSES = {
     **{f"etcd{n}": f"10.0.0.1{n}" for n in range(1, 7)},
@@ -195,3 +196,14 @@ def test_a_data_directory_tells_whether_a_database_is_in_it(tmp_path: Path) -> N
     said = subprocess.run(["sh"], input=script, capture_output=True, text=True, check=True).stdout
     kinds = [type(DataDirectory.parse(wanted, said)[item.name]) for item in wanted]
     assert kinds == [Filled, Present, Absent]
+
+
+# ── all of etcd's data is gone ──────────────────────────────────────────────────────────────────
+def test_no_new_etcd_is_founded_beside_the_data_of_postgresql(world_of: Any) -> None:
+    move = Move(world_of, (*ETCD, *PG), (*ETCD, *PG))
+    lost = move.plan(empty=ETCD)
+    with pytest.raises(PlanError, match="pg1, pg2 have PostgreSQL's") as refused:
+        caution(move.after.spec, lost.changes)
+    assert "pgha-build ops recover-etcd" in refused.value.do
+    for empty in ((*ETCD, *PG), ("etcd2", "etcd3"), ()):
+        caution(move.after.spec, move.plan(empty=empty).changes)

@@ -1,0 +1,195 @@
+"""etcd that is lost: what is refused, in which order it comes back, and what goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.operations.course import (
+    Ask,
+    Confirm,
+    Converge,
+    Hear,
+    On,
+    OperationError,
+    Request,
+    Target,
+    Tell,
+    Whole,
+)
+from builder.security.store import open_store
+from builder.spec.read import read_spec
+from roles.patroni.recovery import recover_etcd
+
+SPEC = """
+name: orders
+hosts:
+  etcd1: {address: 10.0.0.11, roles: [etcd]}
+  etcd2: {address: 10.0.0.12, roles: [etcd]}
+  etcd3: {address: 10.0.0.13, roles: [etcd]}
+  pg1: {address: 10.0.0.21, roles: [patroni]}
+  pg2: {address: 10.0.0.22, roles: [patroni]}
+"""
+MEMBERS = ("etcd1", "etcd2", "etcd3")
+BLANK = dict.fromkeys(MEMBERS, "")
+LEADS = {
+    "pg1": "role primary\nat timeline 3, WAL 0/9",
+    "pg2": "role replica\nat timeline 3, WAL 0/9",
+}
+NOBODY = {
+    "pg1": "role down\nat timeline 3, WAL 0/8 or more",
+    "pg2": "role replica\nat timeline 3, WAL 0/9",
+}
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    file = tmp_path / "cluster.yml"
+    file.write_text(SPEC)
+    spec = read_spec(file)
+    return Target(spec=spec, secrets=open_store(file, spec.name))
+
+
+class World:
+    """`said` is what each host answers, `healthy` who of etcd is, `silent` who cannot be asked."""
+
+    def __init__(self, said: Mapping[str, str], *healthy: str, silent: tuple[str, ...] = ()):
+        self.said, self.healthy, self.silent = said, healthy, silent
+
+    def answer(self, request: Request) -> Any:
+        match request:
+            case Ask():
+                return {
+                    "unreachable": dict.fromkeys(self.silent, "no route to the host"),
+                    "etcd": {
+                        "members": {name: {"healthy": name in self.healthy} for name in MEMBERS},
+                        "quorum": bool(self.healthy),
+                    },
+                }
+            case Hear():
+                return {host: self.said[host] for host in request.scripts}
+        return None
+
+    def walk(self, target: Target, *words: str) -> list[Request]:
+        course = recover_etcd(replace(target, words=words))
+        seen: list[Request] = []
+        answer: Any = None
+        try:
+            while True:
+                seen.append(course.send(answer))
+                answer = self.answer(seen[-1])
+        except StopIteration:
+            return seen
+
+    def told(self, target: Target, *words: str) -> list[str]:
+        return [_told(r) for r in self.walk(target, *words) if not isinstance(r, Ask | Hear)]
+
+    def refusal(self, target: Target, *words: str) -> str:
+        with pytest.raises(OperationError) as caught:
+            self.walk(target, *words)
+        return str(caught.value)
+
+
+def _told(request: Request) -> str:
+    match request:
+        case On():
+            return f"{request.host} {request.label}"
+        case Converge():
+            return f"converge {' '.join(request.only)}".strip()
+    return type(request).__name__.lower()
+
+
+# ── a member has kept its data ──────────────────────────────────────────────────────────────────
+def test_the_member_that_kept_its_data_comes_first_and_the_others_join(target: Target) -> None:
+    world = World({**BLANK, "etcd2": "data"})
+    assert world.told(target) == ["confirm", "etcd2 becomes the only member", "converge", "whole"]
+
+
+def test_with_hosts_that_are_gone_it_ends_when_etcd_answers_and_says_what_is_left(
+    target: Target,
+) -> None:
+    world = World({"etcd3": "data"}, silent=("etcd1", "etcd2", "pg1"))
+    seen = world.walk(target)
+    asked = next(r for r in seen if isinstance(r, Confirm)).question
+    assert "became of etcd1, etcd2" in asked
+    assert "make sure that they are off" in asked
+    last = seen[-1]
+    assert isinstance(last, Tell)
+    assert "etcd1, etcd2, pg1" in last.lines[0]
+
+
+def test_ended_after_that_the_same_command_lets_the_others_join(target: Target) -> None:
+    world = World({**BLANK, "etcd2": "data\ncluster"}, "etcd2")
+    assert world.told(target) == ["converge", "whole"]
+
+
+@pytest.mark.parametrize(
+    ("world", "words", "because"),
+    [
+        (World(dict.fromkeys(MEMBERS, "data\ncluster"), *MEMBERS), (), "it is not lost"),
+        (World({**BLANK, "etcd1": "data", "etcd3": "data"}), (), "they are a majority"),
+        (World({**BLANK, "etcd1": "data"}), ("etcd2",), "etcd2 has no data of etcd"),
+        (World({**BLANK, "etcd1": "data"}), ("pg1",), "pg1 has no data of etcd"),
+        (World(BLANK, silent=("etcd2",)), (), "etcd2 cannot be reached"),
+        (World(BLANK, silent=("pg1",)), (), "pg1 cannot be reached"),
+        (World({**BLANK, **NOBODY}), (), "pg2 is at timeline 3, WAL 0/9"),
+        (World({**BLANK, **LEADS}), ("pg2",), "pg1 takes writes, and pg2 does not"),
+        (World({**BLANK, **LEADS, "pg2": LEADS["pg1"]}), (), "pg1 and pg2 both take writes"),
+        (World({**BLANK, **NOBODY}), ("lb1",), "lb1 is not a database host"),
+        (World({**BLANK, "pg1": "role absent", "pg2": "role absent"}), (), "no host has data"),
+    ],
+)
+def test_what_is_not_certain_is_refused(
+    target: Target, world: World, words: tuple[str, ...], because: str
+) -> None:
+    assert because in world.refusal(target, *words)
+
+
+# ── nobody has ──────────────────────────────────────────────────────────────────────────────────
+def test_who_leads_asks_the_new_etcd_first_and_postgresql_is_not_stopped(target: Target) -> None:
+    world = World({**BLANK, **LEADS})
+    assert world.told(target) == [
+        "confirm",
+        "converge etcd",
+        "pg1 asks the new etcd first",
+        "pg2 asks the new etcd",
+        "converge",
+        "whole",
+    ]
+
+
+def test_where_nobody_leads_all_others_stop_before_the_one_that_is_named_asks(
+    target: Target,
+) -> None:
+    assert World({**BLANK, **NOBODY}).told(target, "pg2") == [
+        "confirm",
+        "pg1 stops Patroni",
+        "pg2 stops Patroni",
+        "converge etcd",
+        "pg2 asks the new etcd first",
+        "pg1 asks the new etcd",
+        "converge",
+        "whole",
+    ]
+
+
+def test_a_replica_without_data_is_left_to_the_plan(target: Target) -> None:
+    told = World({**BLANK, **LEADS, "pg2": "role absent"}).told(target)
+    assert [line for line in told if line.startswith("pg")] == ["pg1 asks the new etcd first"]
+
+
+def test_ended_with_an_etcd_that_is_new_the_same_command_goes_on(target: Target) -> None:
+    new = dict.fromkeys(MEMBERS, "data\nnew")
+    told = World({**new, **LEADS}, *MEMBERS).told(target)
+    assert told == World({**BLANK, **LEADS}).told(target)
+
+
+def test_nothing_is_done_before_a_person_has_agreed(target: Target) -> None:
+    for world in (World({**BLANK, "etcd2": "data"}), World({**BLANK, **LEADS})):
+        kinds = [type(request) for request in world.walk(target)]
+        assert set(kinds[: kinds.index(Confirm)]) <= {Ask, Hear}
+        assert kinds[-1] is Whole
