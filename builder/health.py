@@ -37,10 +37,12 @@ def _patroni(spec: ClusterSpec, patroni: Mapping[str, Any] | None) -> Iterator[s
         yield "no host carries PostgreSQL"
         return
     members: Mapping[str, Any] = patroni["members"]
-    if not patroni["leader"]:
-        yield "PostgreSQL has no leader"
-    if patroni["paused"]:
-        yield "Patroni is paused"
+    modes = {
+        "PostgreSQL has no leader": not patroni["leader"],
+        "Patroni is paused": patroni["paused"],
+        "PostgreSQL goes on without etcd: restart neither it nor Patroni": patroni.get("failsafe"),
+    }
+    yield from (told for told, holds in modes.items() if holds)
     for name, member in members.items():
         wanted = "running" if name == patroni["leader"] else "streaming"
         well = member["state"] == wanted if wanted == "running" else streams(member)

@@ -62,6 +62,13 @@ def refuse_broken(seen: Patroni) -> None:
         )
     if seen["paused"]:
         raise OperationError("Patroni is paused", do="pgha-build ops resume")
+    if seen.get("failsafe"):
+        raise OperationError(
+            "PostgreSQL goes on without etcd",
+            why="Who stops leading cannot lead again, and nobody else can.",
+            do="Bring etcd back first: pgha-build status; where it is lost, pgha-build ops "
+            "recover-etcd",
+        )
 
 
 def all_back(spec: ClusterSpec) -> Await:

@@ -34,15 +34,20 @@ esac"""
 
 
 def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, Any]:
-    """The view of the leader where it answers, else of any member; and who answers at all."""
+    """The view of the leader where it answers, else of any member; and who answers at all.
+
+    Without etcd there is none: then of each what it says of itself, and of its replicas.
+    """
     views = {name: _json(text, 0) for name, text in answers.items()}
     own = {name: _json(text, 1) for name, text in answers.items()}
     leader = next((n for n, view in own.items() if view.get("role") in _LEADING), None)
     cluster = views.get(leader or "") or next((view for view in views.values() if view), {})
-    listed = {member["name"]: member for member in cluster.get("members", [])}
+    found = {member["name"]: member for member in cluster.get("members", [])}
+    listed = found or _of_themselves(own, leader)
     return {
         "leader": leader,
         "paused": bool(cluster.get("pause")),
+        "failsafe": bool(own.get(leader or "", {}).get("failsafe_mode_is_active")),
         "members": {
             host.name: {
                 **_member(listed.get(host.name, {}), own.get(host.name, {})),
@@ -55,6 +60,27 @@ def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, An
 
 
 _LEADING = frozenset({"primary", "master", "leader"})
+
+
+def _of_themselves(
+    own: Mapping[str, Mapping[str, Any]], leader: str | None
+) -> Mapping[str, Mapping[str, Any]]:
+    """As Patroni's list of members would have it."""
+    sent = own.get(leader or "", {}).get("replication", [])
+    waited_for = {r["application_name"] for r in sent if r["sync_state"] in {"sync", "quorum"}}
+    return {
+        name: {
+            "role": "leader"
+            if name == leader
+            else "sync_standby"
+            if name in waited_for
+            else said.get("role"),
+            "state": said.get("replication_state") or said.get("state"),
+            "timeline": said.get("timeline"),
+        }
+        for name, said in own.items()
+        if said
+    }
 
 
 def _member(listed: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -83,6 +109,7 @@ def _json(text: str, line: int) -> Mapping[str, Any]:
 
 def _rows(summary: Mapping[str, Any]) -> Sequence[str]:
     head = f"leader {summary['leader'] or 'NONE'}" + (", paused" if summary["paused"] else "")
+    head += ", in failsafe mode" if summary["failsafe"] else ""
     flaws = dict.fromkeys(f for m in summary["members"].values() for f in m["advisories"])
     return [head, *(_row(name, member) for name, member in summary["members"].items()), *flaws]
 

@@ -92,6 +92,7 @@ def _refuse_candidate(spec: ClusterSpec, seen: Patroni, name: str) -> None:
     member = seen["members"][name]
     reasons: Sequence[tuple[bool, str]] = (
         (seen["paused"], "Patroni is paused"),
+        (bool(seen.get("failsafe")), "there is no etcd that could say so"),
         (not member["answers"], f"Patroni on {name} does not answer"),
         (not is_well(member), f"{name} is {member['state'] or 'not known to Patroni'}"),
         (member["lag_bytes"] == "unknown", f"nobody knows how far {name} lags"),

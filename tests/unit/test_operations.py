@@ -201,6 +201,16 @@ def test_no_member_is_restarted_while_another_is_down(target: Target) -> None:
         walk(operations.restart(target), world)
 
 
+def test_in_failsafe_mode_nobody_is_made_to_stop_leading(target: Target) -> None:
+    """Without etcd nobody could lead again."""
+    world = status()
+    world["patroni"]["failsafe"] = True
+    with pytest.raises(OperationError, match="goes on without etcd"):
+        walk(operations.restart(target), world)
+    with pytest.raises(OperationError, match="there is no etcd"):
+        walk(switchover.switchover(target), world)
+
+
 # ── reinit and failover ─────────────────────────────────────────────────────────────────────────
 def test_the_leaders_data_is_never_thrown_away(target: Target) -> None:
     with pytest.raises(OperationError, match="its data is the one that counts"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder import registry
+from builder.health import ailments
 from builder.spec.read import read_spec
 from tests.unit.folders import played
 from tests.unit.test_failover import HOSTS
@@ -78,6 +79,24 @@ def test_a_replica_whose_leader_has_dropped_its_wal_is_known(
     said = played(tmp_path, f"echo '{own}'", script.replace("/var/lib/postgresql", str(tmp_path)))
     summary = probe.summarise(spec, {"pg1": said.stdout})
     assert summary["members"]["pg1"]["lacks_wal"] is lacks
+
+
+_FAILSAFE = '"state": "running", "timeline": 3, "failsafe_mode_is_active": true'
+_SENT = '"replication": [{"application_name": "pg2", "sync_state": "sync"}]'
+
+
+def test_without_etcd_it_is_told_what_the_members_say_of_themselves(tmp_path: Path) -> None:
+    spec = read_spec(_written(tmp_path))
+    probe = registry.roles()["patroni"].status
+    assert probe
+    leads = f'\n{{"role": "primary", {_FAILSAFE}, {_SENT}}}'
+    follows = f'\n{{"role": "replica", {_FAILSAFE}, "replication_state": "streaming"}}'
+    summary = probe.summarise(spec, {"pg1": leads, "pg2": follows})
+    told = [(m["role"], m["state"], m["timeline"]) for m in summary["members"].values()]
+    assert told == [("leader", "running", 3), ("sync_standby", "streaming", 3)]
+    assert probe.rows(summary)[0] == "leader pg1, in failsafe mode"
+    wrong = ailments(spec, {"unreachable": {}, "patroni": summary})
+    assert wrong == ["PostgreSQL goes on without etcd: restart neither it nor Patroni"]
 
 
 def _written(folder: Path) -> Path:
