@@ -231,9 +231,9 @@ class Workspace:
         self.keep_secrets()
         plan = self.plan(connections, looks, only)
         if check:
+            refuse_obstacles(self.spec, connections, plan, looks)
             if cautious:
                 self._be_cautious(plan.changes)
-            refuse_obstacles(self.spec, connections, plan, looks)
         return plan
 
     def _refine(self, changes: Mapping[str, Change]) -> Mapping[str, Change]:

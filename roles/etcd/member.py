@@ -133,10 +133,10 @@ class EtcdMember(Resource):
         return (Shell(script=f"rm -rf {DATA}"),)
 
 
-# Its row: who is listed without being started has just been added, and is about to join.
+# Its row: who has no client URL has never run, and is about to join or to be founded.
 _JUDGED = """\
-$3 == name || $4 == url { row = $2 }
-END { print row == "" ? "removed" : row == "started" && !wal ? "lost" : "there" }"""
+$3 == name || $4 == url { row = $5 == "" ? "new" : "ran" }
+END { print row == "" ? "removed" : row == "ran" && !wal ? "lost" : "there" }"""
 
 _BOOTSTRAP = """\
 # Managed by pgha-build. Read by etcd until its data directory exists, and never again.

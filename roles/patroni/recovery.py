@@ -149,6 +149,7 @@ def _alone(spec: ClusterSpec) -> Sequence[Step]:
     words = (
         "systemd-run",
         "--quiet",
+        "--collect",
         f"--unit={_ALONE}",
         f"--uid={ETCD_USER}",
         "--service-type=notify",
@@ -215,8 +216,10 @@ def _from_nothing(target: Target, seen: Mapping[str, Any]) -> Course:
     leads = _answers(target.spec, chosen, "/primary", "it leads")
     yield On(host=chosen, label="asks the new etcd first", steps=(_again(), leads))
     for host in others:
+        yield On(host=host, label="asks the new etcd", steps=(_again(),))
+    for host in others:
         runs = _answers(target.spec, host, "/health", "PostgreSQL runs under Patroni")
-        yield On(host=host, label="asks the new etcd", steps=(_again(), runs))
+        yield On(host=host, label="until PostgreSQL runs", steps=(runs,))
     yield Converge(why="everything else")
     yield Whole()
 

@@ -121,6 +121,8 @@ LISTED = """\
 STARTED = LISTED + "9, started, etcd1, https://10.77.0.11:2380, https://10.77.0.11:2379, false\n"
 ADDED = LISTED + "9, unstarted, , https://10.77.0.11:2380, , false\n"
 
+FOUNDING = LISTED + "9, started, etcd1, https://10.77.0.11:2380, , false\n"
+
 
 @pytest.mark.parametrize(
     ("holds", "listed", "said"),
@@ -130,6 +132,7 @@ ADDED = LISTED + "9, unstarted, , https://10.77.0.11:2380, , false\n"
         ("member/wal", LISTED, "removed"),
         ("member/snap", STARTED, "lost"),
         ("member", ADDED, "there"),
+        ("member", FOUNDING, "there"),
         ("member", "", "there"),
         ("member/wal", "", "there"),
     ],
@@ -139,6 +142,7 @@ ADDED = LISTED + "9, unstarted, , https://10.77.0.11:2380, , false\n"
         "removed from the cluster",
         "begun anew as one that had started",
         "about to join",
+        "founded, and not yet started",
         "about to be founded",
         "the others have no quorum",
     ],

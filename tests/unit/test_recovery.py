@@ -157,6 +157,7 @@ def test_who_leads_asks_the_new_etcd_first_and_postgresql_is_not_stopped(target:
         "converge etcd",
         "pg1 asks the new etcd first",
         "pg2 asks the new etcd",
+        "pg2 until PostgreSQL runs",
         "converge",
         "whole",
     ]
@@ -172,6 +173,7 @@ def test_where_nobody_leads_all_others_stop_before_the_one_that_is_named_asks(
         "converge etcd",
         "pg2 asks the new etcd first",
         "pg1 asks the new etcd",
+        "pg1 until PostgreSQL runs",
         "converge",
         "whole",
     ]
