@@ -16,10 +16,8 @@ Interrupted anywhere, the same command goes on: what it finds says how far it ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from builder import debian
 from builder.operations.course import (
     Ask,
     Confirm,
@@ -41,8 +39,8 @@ from roles.etcd.settings import DATA as ETCD_DATA
 from roles.etcd.settings import USER as ETCD_USER
 from roles.etcd.settings import members as etcd_members
 from roles.patroni.ask import answers
-from roles.patroni.preconditions import refuse_stranger
-from roles.patroni.settings import data_directory, members, server
+from roles.patroni.positions import Data, position, whose_data
+from roles.patroni.settings import members
 
 _LOOK_SECONDS = 30
 _STOP_SECONDS = 120
@@ -95,6 +93,14 @@ def _from_member(target: Target, seen: Mapping[str, Any], kept: Sequence[str]) -
     if not seen["etcd"]["members"][chosen]["healthy"]:
         yield Confirm(question=_risk(chosen, silent))
         yield On(host=chosen, label="becomes the only member", steps=_alone(target.spec))
+        said = yield Hear(
+            label="asks what it knows",
+            scripts={chosen: _knows(target.spec)},
+            timeout_seconds=_LOOK_SECONDS,
+        )
+        if "new" in said[chosen].split():  # a founding that did not come to its end
+            yield from _from_nothing(target, seen)
+            return
     if seen["unreachable"]:
         yield Tell(
             lines=[
@@ -120,12 +126,14 @@ def _kept_by(target: Target, seen: Mapping[str, Any], kept: Sequence[str]) -> st
             do="pgha-build status; pgha-build apply; on them: journalctl -u etcd. Where a member's "
             f"data is damaged: stop etcd there, move {ETCD_DATA} away, give the command again.",
         )
-    if target.word and target.word not in kept:
+    databases = {host.name for host in members(target.spec)}
+    word = "" if target.word in databases else target.word  # whose data counts, should it be empty
+    if word and word not in kept:
         raise OperationError(
-            f"{target.word} has no data of etcd that could be kept",
+            f"{word} has no data of etcd that could be kept",
             do=f"One of: {', '.join(kept)}.",
         )
-    chosen = [target.word] if target.word else healthy or kept
+    chosen = [word] if word else healthy or kept
     if len(chosen) > 1:
         raise OperationError(
             f"{', '.join(chosen)} have data, and only one can be the first member",
@@ -175,29 +183,16 @@ def _alone(spec: ClusterSpec) -> Sequence[Step]:
 
 
 # ── nobody has ──────────────────────────────────────────────────────────────────────────────────
-@dataclass(frozen=True, kw_only=True)
-class _Data:
-    """`role`: primary, replica, down (PostgreSQL does not answer), absent. `at`: how far it is."""
-
-    role: str
-    at: str
-
-    @classmethod
-    def read(cls, output: str) -> _Data:
-        said = dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
-        return cls(role=said.get("role", "down"), at=said.get("at", "unknown"))
-
-
 def _from_nothing(target: Target, seen: Mapping[str, Any]) -> Course:
     databases = [host.name for host in members(target.spec)]
     _refuse_silent(seen, [*(host.name for host in etcd_members(target.spec)), *databases])
     heard = yield Hear(
         label="asks how far the data is",
-        scripts=dict.fromkeys(databases, _position(target.spec)),
+        scripts=dict.fromkeys(databases, position(target.spec)),
         timeout_seconds=_LOOK_SECONDS,
     )
-    found = {host: _Data.read(said) for host, said in heard.items()}
-    chosen = _whose_data(target, found)
+    found = {host: Data.read(said) for host, said in heard.items()}
+    chosen = whose_data(target, found)
     others = [host for host, data in found.items() if host != chosen and data.role != "absent"]
     if found[chosen].role == "primary":
         yield Confirm(
@@ -231,60 +226,6 @@ def _refuse_silent(seen: Mapping[str, Any], needed: Iterable[str]) -> None:
             why="There may be etcd's data, or a leader that runs on.",
             do="Bring them up, or make sure that they are off and take them out of cluster.yml.",
         )
-
-
-def _position(spec: ClusterSpec) -> str:
-    """Shell: `role …` and `at …`, by PostgreSQL or by what lies on its disk."""
-    data = quoted([data_directory(spec)])
-    binaries = debian.postgresql_binaries(spec.sections["postgresql"]["version"])
-    control = f"LC_ALL=C {binaries}/pg_controldata -D {data} 2>/dev/null"
-    return (
-        f"said=$({server(spec).ask(_AT)})\nprintf '%s\\n' \"$said\"\n"
-        f"case $said in *'role down'*) {control} | awk -F': *' {quoted([_ON_DISK])} ;; esac"
-    )
-
-
-_ON_DISK = """\
-/^Latest checkpoint location/ { wal = $2 }
-/^Latest checkpoint.s TimeLineID/ { timeline = $2 }
-/^Minimum recovery ending location/ && $2 != "0/0" { wal = $2 }
-END { print "at timeline " timeline ", WAL " wal " or more" }"""
-_AT = """\
-SELECT 'at timeline ' || (SELECT timeline_id FROM pg_control_checkpoint()) || ', WAL ' ||
-  CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
-  ELSE pg_current_wal_lsn() END;"""
-
-
-def _whose_data(target: Target, found: Mapping[str, _Data]) -> str:
-    """The leader that runs, or who is named. Raises OperationError where it is not certain."""
-    primaries = [host for host, data in found.items() if data.role == "primary"]
-    if len(primaries) > 1:
-        raise OperationError(
-            f"{' and '.join(primaries)} both take writes",
-            why="One of them holds rows that the other has not.",
-            do="Decide which counts, and stop Patroni and PostgreSQL on the other.",
-        )
-    if target.word:
-        refuse_stranger(target.spec, target.word)
-    there = [host for host, data in found.items() if data.role != "absent"]
-    if primaries and target.word not in {"", primaries[0]}:
-        raise OperationError(
-            f"{primaries[0]} takes writes, and {target.word} does not",
-            do=f"pgha-build ops recover-etcd {primaries[0]}; move the lead after that.",
-        )
-    if not there or (target.word and target.word not in there):
-        raise OperationError(
-            f"{target.word or 'no host'} has data of PostgreSQL",
-            do="pgha-build apply founds a new cluster, where that is wanted.",
-        )
-    if chosen := next(iter(primaries), target.word) or (there[0] if len(there) == 1 else ""):
-        return chosen
-    raise OperationError(
-        "etcd's data is gone, and no PostgreSQL takes writes: "
-        + "; ".join(f"{host} is at {found[host].at}" for host in there),
-        why="Who leads from now on decides which writes are kept.",
-        do="Say whose data counts, mostly that which is furthest: pgha-build ops recover-etcd HOST",
-    )
 
 
 def _answers(spec: ClusterSpec, host: str, path: str, what: str) -> Step:

@@ -133,7 +133,6 @@ def test_ended_after_that_the_same_command_lets_the_others_join(target: Target) 
         (World(dict.fromkeys(MEMBERS, "data\ncluster"), *MEMBERS), (), "it is not lost"),
         (World({**BLANK, "etcd1": "data", "etcd3": "data"}), (), "they are a majority"),
         (World({**BLANK, "etcd1": "data"}), ("etcd2",), "etcd2 has no data of etcd"),
-        (World({**BLANK, "etcd1": "data"}), ("pg1",), "pg1 has no data of etcd"),
         (World(BLANK, silent=("etcd2",)), (), "etcd2 cannot be reached"),
         (World(BLANK, silent=("pg1",)), (), "pg1 cannot be reached"),
         (World({**BLANK, **NOBODY}), (), "pg2 is at timeline 3, WAL 0/9"),
@@ -188,6 +187,25 @@ def test_ended_with_an_etcd_that_is_new_the_same_command_goes_on(target: Target)
     new = dict.fromkeys(MEMBERS, "data\nnew")
     told = World({**new, **LEADS}, *MEMBERS).told(target)
     assert told == World({**BLANK, **LEADS}).told(target)
+
+
+def test_a_founding_that_did_not_come_to_its_end_is_no_data_that_was_kept(target: Target) -> None:
+    """etcd begins its log before it has a quorum; forced, it turns out to be empty."""
+    world = World({**BLANK, **NOBODY, "etcd1": "data"})
+    ordinary = world.answer
+    forced: list[str] = []
+
+    def answer(request: Request) -> Any:
+        forced.extend(r for r in [_told(request)] if "only member" in r)
+        said = ordinary(request)
+        if isinstance(request, Hear) and "etcd1" in request.scripts and forced:
+            return {**said, "etcd1": "data\nnew"}
+        return said
+
+    world.answer = answer  # type: ignore[method-assign]
+    told = world.told(target, "pg2")
+    assert told[:2] == ["confirm", "etcd1 becomes the only member"]
+    assert told[2:] == World({**BLANK, **NOBODY}).told(target, "pg2")
 
 
 def test_nothing_is_done_before_a_person_has_agreed(target: Target) -> None:
