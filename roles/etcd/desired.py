@@ -58,18 +58,18 @@ def resources(ctx: Context) -> Iterable[Resource]:
         data=DATA,
     )
     yield from (*tls, settings, member, unit)
-    yield Unit(
-        hosts=here,
+    # etcd reads its own pair at each connection, and whom it trusts only at its start.
+    trust = tuple(f.address for f in tls if f.kind == "file")
+    changed = (packages[0].address, settings.address, member.address, unit.address, *trust)
+    yield _unit(ctx, needs=(member.address,), restart_on=changed)
+
+
+def _unit(ctx: Context, *, needs: tuple[str, ...], restart_on: tuple[str, ...]) -> Unit:
+    return Unit(
+        hosts=(ctx.host.name,),
         name=UNIT,
-        needs=(member.address,),
-        # etcd reads its own pair at each connection, and whom it trusts only at its start.
-        restart_on=(
-            packages[0].address,
-            settings.address,
-            member.address,
-            unit.address,
-            *(f.address for f in tls if f.kind == "file"),
-        ),
+        needs=needs,
+        restart_on=restart_on,
         group="etcd",
         before_restart=_may_be_missed(ctx),
         after_restart=_serves_again(ctx),

@@ -97,10 +97,10 @@ class EtcdMember(Resource):
             f"[ ! -e {DATA} ] || {{ rm -rf {DATA}.old && mv {DATA} {DATA}.old; }}"
         )
         joined = "the cluster takes it as a new member"
+        join = f"{self._join()}{directory}"  # at once: who is on the list must be able to start
         return (
             Shell(script=aside),
-            Await(what=joined, condition=self._join(), timeout_seconds=_JOIN_SECONDS),
-            Shell(script=directory),
+            Await(what=joined, condition=join, timeout_seconds=_JOIN_SECONDS),
         )
 
     def _bootstrap(self, state: str, peers: str) -> Put:
@@ -174,7 +174,9 @@ def guard(_: ClusterSpec, changes: Mapping[str, Change]) -> None:
     there = [
         change
         for change in changes.values()
-        if isinstance(change.resource, EtcdMember) and isinstance(change.observed, Present)
+        if isinstance(change.resource, EtcdMember)
+        and isinstance(change.observed, Present)
+        and change.observed.attributes["data"] == EtcdMember.THERE
     ]
     leaving = [c.resource.hosts[0] for c in there if c.action is Action.DELETE]
     if leaving and len(leaving) == len(there):

@@ -10,11 +10,16 @@ from builder.resources.base import Observed, Present, quoted
 from builder.resources.directory import Directory
 
 _MARK = "@database "
+_UNDER_WAY = "@recovering"
+# Who is to ask a new etcd first, while `ops recover-etcd` is under way (roles/patroni/recovery.py).
+RECOVERING = "/var/lib/pgha-build/recovering-etcd"
 
 
 @dataclass(frozen=True)
 class Filled(Present):
-    """A database is in it."""
+    """A database is in it; `recovering`: nobody but `ops recover-etcd` may start its Patroni."""
+
+    recovering: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +32,17 @@ class DataDirectory(Directory):
     def probe(cls, wanted: Sequence[Self]) -> str:
         names = quoted(directory.name for directory in wanted)
         filled = f'for d in {names}; do [ ! -e "$d/PG_VERSION" ] || echo "{_MARK}$d"; done'
-        return f"{super().probe(wanted)}\n{filled}"
+        under_way = f"[ ! -e {RECOVERING} ] || echo {_UNDER_WAY}"
+        return f"{super().probe(wanted)}\n{filled}\n{under_way}"
 
     @classmethod
     def parse(cls, wanted: Sequence[Self], output: str) -> Mapping[str, Observed]:
         lines = output.splitlines()
         filled = {line.removeprefix(_MARK) for line in lines if line.startswith(_MARK)}
-        found = super().parse(wanted, output)
-        return {name: _observed(said, filled=name in filled) for name, said in found.items()}
-
-
-def _observed(said: Observed, *, filled: bool) -> Observed:
-    if filled and isinstance(said, Present):
-        return Filled(attributes=said.attributes)
-    return said
+        recovering = _UNDER_WAY in lines
+        return {
+            name: Filled(attributes=said.attributes, recovering=recovering)
+            if name in filled and isinstance(said, Present)
+            else said
+            for name, said in super().parse(wanted, output).items()
+        }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from builder.errors import PlanError
-from builder.resources.base import Action, Change
+from builder.resources.base import Action, Change, Unknown
 from builder.spec.model import ClusterSpec
 from roles.etcd.member import EtcdMember
 from roles.patroni.data import DataDirectory, Filled
@@ -39,16 +39,29 @@ def guard(spec: ClusterSpec, changes: Mapping[str, Change]) -> None:
 
 
 def caution(spec: ClusterSpec, changes: Mapping[str, Change]) -> None:
-    """A new etcd knows no leader, and lets whoever asks first lead. Raises PlanError."""
-    members = (c.resource for c in changes.values() if isinstance(c.resource, EtcdMember))
-    filled = [c.resource.hosts[0] for c in changes.values() if isinstance(c.observed, Filled)]
-    if filled and any(member.founding for member in members):
+    """A new etcd knows no leader, and lets whoever asks first lead. Raises PlanError.
+
+    Who cannot be looked at may have data, as far as anybody knows.
+    """
+    data = {c.resource.hosts[0]: c.observed for c in changes.values() if _is_data(c)}
+    filled = {host: seen for host, seen in data.items() if isinstance(seen, Filled)}
+    if any(seen.recovering for seen in filled.values()):
         raise PlanError(
-            f"etcd of {spec.name} has no data left, and {', '.join(filled)} have PostgreSQL's",
+            f"pgha-build ops recover-etcd was begun on {spec.name}, and has not come to its end",
+            why="Whoever asked the new etcd first would lead, also who lacks the last writes.",
+            do="Give that command again: it goes on.",
+        )
+    members = (c.resource for c in changes.values() if isinstance(c.resource, EtcdMember))
+    silent = [host for host, seen in data.items() if isinstance(seen, Unknown)]
+    if (filled or silent) and any(member.founding for member in members):
+        raise PlanError(
+            f"etcd of {spec.name} has no data; PostgreSQL has, or cannot be looked at, on "
+            f"{', '.join((*filled, *silent))}",
             why="A new etcd does not know who leads: whoever asks it first does, also who lacks "
             "the last writes.",
             do="pgha-build ops recover-etcd founds it, and the host whose data counts asks first. "
-            "PostgreSQL that was set up by hand: pgha-build ops adopt",
+            "PostgreSQL that was set up by hand: pgha-build ops adopt. A host that is down: bring "
+            "it up, or take it out of cluster.yml.",
         )
 
 

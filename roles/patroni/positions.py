@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builder import debian
-from builder.operations.course import OperationError, Target
+from builder.operations.course import OperationError
 from builder.resources.base import quoted
 from builder.spec.model import ClusterSpec
 from roles.patroni.preconditions import refuse_stranger
@@ -15,7 +15,7 @@ from roles.patroni.settings import data_directory, server
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """`role`: primary, replica, down (PostgreSQL does not answer), absent. `at`: how far it is."""
+    """`role`: primary, replica, down, absent, or unclear: it runs, and does not say."""
 
     role: str
     at: str
@@ -33,23 +33,40 @@ def position(spec: ClusterSpec) -> str:
     control = f"LC_ALL=C {binaries}/pg_controldata -D {data} 2>/dev/null"
     return (
         f"said=$({server(spec).ask(_AT)})\nprintf '%s\\n' \"$said\"\n"
-        f"case $said in *'role down'*) {control} | awk -F': *' {quoted([_ON_DISK])} ;; esac"
+        "case $said in *'role down'*)\n"
+        f"  pid=$(head -n 1 {data}/postmaster.pid 2>/dev/null) || :\n"
+        f'  [ -z "$pid" ] || [ ! "/proc/$pid/cwd" -ef {data} ] || echo "role unclear"\n'
+        f"  {control} | awk -F': *' {quoted([_ON_DISK])} ;;\n"
+        "esac"
     )
 
 
 _ON_DISK = """\
 /^Latest checkpoint location/ { wal = $2 }
 /^Latest checkpoint.s TimeLineID/ { timeline = $2 }
-/^Minimum recovery ending location/ && $2 != "0/0" { wal = $2 }
+/^Minimum recovery ending location/ && $2 != "0/0" { wal = $2; recovered = 1 }
+/^Min recovery ending loc.s timeline/ && recovered { timeline = $2 }
 END { print "at timeline " timeline ", WAL " wal " or more" }"""
+# The timeline of the last checkpoint would be that before the last promotion.
 _AT = """\
-SELECT 'at timeline ' || (SELECT timeline_id FROM pg_control_checkpoint()) || ', WAL ' ||
-  CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+SELECT 'at timeline ' || CASE WHEN pg_is_in_recovery() THEN greatest(
+    (SELECT received_tli FROM pg_stat_wal_receiver),
+    (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
+    (SELECT timeline_id FROM pg_control_checkpoint()))
+  ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END
+  || ', WAL ' || CASE WHEN pg_is_in_recovery()
+  THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
   ELSE pg_current_wal_lsn() END;"""
 
 
-def whose_data(target: Target, found: Mapping[str, Data]) -> str:
-    """The leader that runs, or who is named. Raises OperationError where it is not certain."""
+def primary(found: Mapping[str, Data]) -> str:
+    """Who takes writes; "" where nobody does. Raises OperationError where it is not certain."""
+    unclear = [host for host, data in found.items() if data.role == "unclear"]
+    if unclear:
+        raise OperationError(
+            f"PostgreSQL runs on {', '.join(unclear)}, and does not say whether it takes writes",
+            do="Give the command again once it answers psql, or has been stopped.",
+        )
     primaries = [host for host, data in found.items() if data.role == "primary"]
     if len(primaries) > 1:
         raise OperationError(
@@ -57,20 +74,28 @@ def whose_data(target: Target, found: Mapping[str, Data]) -> str:
             why="One of them holds rows that the other has not.",
             do="Decide which counts, and stop Patroni and PostgreSQL on the other.",
         )
-    if target.word:
-        refuse_stranger(target.spec, target.word)
+    return next(iter(primaries), "")
+
+
+def whose_data(spec: ClusterSpec, word: str, found: Mapping[str, Data]) -> str:
+    """The leader that runs, or who is named. Raises OperationError where it is not certain."""
+    leads = primary(found)
+    if word:
+        refuse_stranger(spec, word)
     there = [host for host, data in found.items() if data.role != "absent"]
-    if primaries and target.word not in {"", primaries[0]}:
+    if leads and word not in {"", leads}:
         raise OperationError(
-            f"{primaries[0]} takes writes, and {target.word} does not",
-            do=f"pgha-build ops recover-etcd {primaries[0]}; move the lead after that.",
+            f"{leads} takes writes, and {word} does not",
+            do=f"pgha-build ops recover-etcd {leads}; move the lead after that.",
         )
-    if not there or (target.word and target.word not in there):
+    if not there or (word and word not in there):
         raise OperationError(
-            f"{target.word or 'no host'} has data of PostgreSQL",
-            do="pgha-build apply founds a new cluster, where that is wanted.",
+            f"{word} has no data of PostgreSQL" if word else "no host has data of PostgreSQL",
+            do=f"One of: {', '.join(there)}."
+            if there
+            else "pgha-build apply founds a new cluster, where that is wanted.",
         )
-    if chosen := next(iter(primaries), target.word) or (there[0] if len(there) == 1 else ""):
+    if chosen := leads or word or (there[0] if len(there) == 1 else ""):
         return chosen
     raise OperationError(
         "etcd's data is gone, and no PostgreSQL takes writes: "

@@ -217,7 +217,7 @@ def test_etcd_goes_on_with_the_one_member_that_is_left(seven: Any, until: Any) -
         seven.run("machines", "start", "etcd1")
         seven.run("machines", "start", "etcd3")
         for host in ("etcd1", "etcd3"):
-            removed = "journalctl -u etcd | grep -q 'permanently removed from the cluster'"
+            removed = "journalctl -b -u etcd | grep -q 'permanently removed from the cluster'"
             until(lambda h=host, what=removed: seven.try_on(h, what).returncode == 0, 60)
         seven.apply()
         assert "it is not lost" in refused(seven, "recover-etcd")
@@ -230,8 +230,10 @@ def test_all_data_of_etcd_is_lost_and_the_leader_goes_on(seven: Any) -> None:
     with seven.writes() as writes:
         for host in seven.hosts("etcd"):
             seven.on(host, _LOSES)
-        said = seven.run("apply", "--yes").stderr
-        assert "ops recover-etcd" in said
+        apply = seven.run("apply", "--yes")
+        assert apply.returncode == 1
+        assert "ops recover-etcd" in apply.stderr
+        assert not seven.status()["etcd"]["quorum"]
         assert "takes writes" in refused(seven, "recover-etcd", replica)
         done(seven, "recover-etcd")
     writes.nothing_lost(pause=NO_PAUSE_SECONDS)

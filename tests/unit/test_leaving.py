@@ -202,8 +202,22 @@ def test_a_data_directory_tells_whether_a_database_is_in_it(tmp_path: Path) -> N
 def test_no_new_etcd_is_founded_beside_the_data_of_postgresql(world_of: Any) -> None:
     move = Move(world_of, (*ETCD, *PG), (*ETCD, *PG))
     lost = move.plan(empty=ETCD)
-    with pytest.raises(PlanError, match="pg1, pg2 have PostgreSQL's") as refused:
+    with pytest.raises(PlanError, match="looked at, on pg1, pg2") as refused:
         caution(move.after.spec, lost.changes)
     assert "pgha-build ops recover-etcd" in refused.value.do
     for empty in ((*ETCD, *PG), ("etcd2", "etcd3"), ()):
         caution(move.after.spec, move.plan(empty=empty).changes)
+    with pytest.raises(PlanError, match="looked at, on pg1, pg2"):
+        caution(move.after.spec, move.plan(empty=(*ETCD, *PG), silent=PG).changes)
+
+
+def test_a_recovery_that_was_begun_is_not_overtaken_by_an_apply(world_of: Any) -> None:
+    move = Move(world_of, (*ETCD, *PG), (*ETCD, *PG))
+    changes = {
+        address: replace(change, observed=replace(change.observed, recovering=True))
+        if isinstance(change.observed, Filled)
+        else change
+        for address, change in move.plan().changes.items()
+    }
+    with pytest.raises(PlanError, match="has not come to its end"):
+        caution(move.after.spec, changes)
