@@ -25,6 +25,7 @@ _PROPERTIES = (
     "ConditionResult,ConditionTimestampMonotonic"
 )
 _OWN = "/etc/systemd/system"
+_STARTS = ("start-pre", "start")
 START_SECONDS = 15  # in which systemd starts what failed to start once more
 
 
@@ -123,7 +124,7 @@ class Unit(Resource):
         active = seen["ActiveState"]
         if active in {"active", "reloading"}:
             return "running", ""
-        if not self.wait and (active, seen.get("SubState")) == ("activating", "start"):
+        if not self.wait and active == "activating" and seen.get("SubState") in _STARTS:
             return "running", ""  # its gate says when it is up
         refused = seen.get("ConditionResult") == "no"
         if self.running and refused and seen.get("ConditionTimestampMonotonic", "0") != "0":

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from builder.resources.base import Unknown
+from builder.resources.base import Present, Unknown
 
 ETCDCTL = """#!/bin/sh
 for word; do case $word in --endpoints=*) asked=${word#--endpoints=} ;; esac; done
@@ -167,3 +167,27 @@ def test_the_others_say_whether_the_data_of_a_member_is_of_any_use(
     )
     assert ran.stdout.strip() == said
     assert not isinstance(type(member).parse([member], ran.stdout)["etcd1"], Unknown)
+
+
+@pytest.mark.parametrize(
+    ("sub", "state"),
+    [
+        ("start-pre", "running"),
+        ("start", "running"),
+        ("auto-restart", "activating (auto-restart)"),
+    ],
+)
+def test_a_member_that_waits_for_a_quorum_has_been_started(
+    sub: str, state: str, seven: Any
+) -> None:
+    unit = seven["etcd1/unit:etcd.service"]
+    shown = {
+        "LoadState": "loaded",
+        "ActiveState": "activating",
+        "SubState": sub,
+        "FragmentPath": "/etc/systemd/system/etcd.service",
+    }
+    text = "\n".join(f"{name}={value}" for name, value in shown.items())
+    seen = type(unit).parse([unit], f"{text}\n@own\n")[unit.name]
+    assert isinstance(seen, Present)
+    assert seen.attributes["state"] == state
