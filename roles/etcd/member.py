@@ -58,13 +58,19 @@ class EtcdMember(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Self]) -> str:
-        """The others know whether the data is of any use; where none has a quorum, it is kept."""
+        """Of a member that is not healthy, the others know whether its data is of any use.
+
+        Where none of them has a quorum, it is kept.
+        """
         own = wanted[0]
         if not own.others:  # alone, or on its way out
             return f"[ -d {DATA}/member ] && echo there || echo absent"
+        here = f"https://127.0.0.1:{own.others[0].rpartition(':')[2]}"
+        health = f"{etcdctl(here)} --command-timeout=3s endpoint health"
         name, url = quoted([own.name]), quoted([own.url])
         return (
             f"if [ ! -d {DATA}/member ]; then echo absent\n"
+            f"elif {health} >/dev/null 2>&1; then echo there\n"
             f"elif list=$({own._asked(3)} member list -w simple 2>/dev/null); then\n"
             f"  wal=; [ ! -e {DATA}/member/wal ] || wal=there\n"
             f"  printf '%s\\n' \"$list\" | awk -F', ' -v name={name} -v url={url} -v wal=\"$wal\" "

@@ -135,6 +135,7 @@ FOUNDING = LISTED + "9, started, etcd1, https://10.77.0.11:2380, , false\n"
         ("member", FOUNDING, "there"),
         ("member", "", "there"),
         ("member/wal", "", "there"),
+        ("member/wal", LISTED + "healthy itself", "there"),
     ],
     ids=[
         "no data",
@@ -145,6 +146,7 @@ FOUNDING = LISTED + "9, started, etcd1, https://10.77.0.11:2380, , false\n"
         "founded, and not yet started",
         "about to be founded",
         "the others have no quorum",
+        "healthy, whatever an old list says",
     ],
 )
 def test_the_others_say_whether_the_data_of_a_member_is_of_any_use(
@@ -155,7 +157,11 @@ def test_the_others_say_whether_the_data_of_a_member_is_of_any_use(
     (data / holds if holds else tmp_path).mkdir(parents=True, exist_ok=True)
     (tmp_path / "list").write_text(listed)
     etcdctl = tmp_path / "etcdctl"
-    etcdctl.write_text(f"#!/bin/sh\n[ -s {tmp_path}/list ] && cat {tmp_path}/list\n")
+    healthy = "exit 0" if "healthy" in listed else "exit 1"
+    etcdctl.write_text(
+        f"#!/bin/sh\ncase $* in *health) {healthy} ;; esac\n"
+        f"[ -s {tmp_path}/list ] && cat {tmp_path}/list\n"
+    )
     etcdctl.chmod(0o755)
     script = type(member).probe([member]).replace("/var/lib/etcd/pgha", str(data))
     ran = subprocess.run(
