@@ -8,7 +8,7 @@ from __future__ import annotations
 from builder.resources.base import quoted
 from builder.spec.model import ClusterSpec, Host
 from roles._failover import timings
-from roles.patroni.settings import CONFIG, TLS, members, server
+from roles.patroni.settings import CONFIG, REST_USER, TLS, members, server
 
 _CTL = f"patronictl -c {CONFIG}/config.yml"
 _CURL = f'curl -sf --connect-timeout 2 -m 5 --cacert {TLS}/ca.crt "$url"'
@@ -156,7 +156,23 @@ def has_reloaded(spec: ClusterSpec, host: Host) -> str:
     """What was reloaded is in force: told to, Patroni does so when its next loop begins."""
     port = str(spec.sections["patroni"]["rest_port"])
     shows = quoted(("python3", "-c", _SHOWN, host.address, port, f"{TLS}/server.crt"))
-    return f"{shows} || exit 1\n{_lets_in_whom_it_should(spec)}"
+    return f"{shows} || exit 1\n{_takes_its_password(host, port)}\n{_lets_in_whom_it_should(spec)}"
+
+
+def _takes_its_password(host: Host, port: str) -> str:
+    """Patroni lets in who has the REST API's password of its file: with an old one it says 401.
+
+    A change that changes nothing is asked for, and refused as such, with 400: who may ask is looked
+    at first (patroni/api.py, `check_access` before `_read_json_content`).
+    """
+    tls = f"--cacert {TLS}/ca.crt --cert {TLS}/server.crt --key {TLS}/server.key"
+    return (
+        "said=$(sed -nE '/^restapi:/,/^$/s/^    password: (.*)/"
+        f'user = "{REST_USER}:\\1"/p\' {CONFIG}/config.yml |\n'
+        f"    curl -s -m 5 {tls} -K - -X PATCH -d '{{}}' -o /dev/null -w '%{{http_code}}' "
+        f"https://{host.address}:{port}/config)\n"
+        '[ "$said" = 400 ] || { echo "Patroni does not take its new password yet: $said"; exit 1; }'
+    )
 
 
 def _lets_in_whom_it_should(spec: ClusterSpec) -> str:
