@@ -179,8 +179,9 @@ class Role:
     `cluster_resources` once. `openings` are the ports of a host, `promises` its share of the
     outage bounds. `refine` says what can only be said with all hosts in view: changes that replace
     those of the same address, or a PlanError that refuses the plan. `connection` is what a client
-    needs (`primary`, `replica`: libpq URIs). `watch` is shell that says in words what a host is
-    now, for a drill to sample: `primary`, `holder` (of the address), `up:NAME` (gets writes).
+    needs (`primary`, `replica`: libpq URIs). `watch` is shell that runs as long as a drill samples
+    the host, and answers each line with one of words, what the host is now, in a second at most:
+    `primary`, `holder` (of the address), `up:NAME` (gets writes).
     `operations` are what `pgha-build ops` offers for it. `needed` says, from the JSON of `status`,
     why the cluster cannot do without a host now ("" where it can). `guard` sees all changes, also
     removals, and raises PlanError for a plan that would lose data; `caution` does, too, and is left

@@ -25,22 +25,33 @@ def scripts(
     spec: ClusterSpec, roles: Mapping[str, Role], slowness: float = 1.0
 ) -> Mapping[str, str]:
     """What to ask of each host: nothing of those that no role watches. Pure."""
-    fragments = {
+    watches = {
         host.name: [watch(spec, host) for name in host.roles if (watch := roles[name].watch)]
         for host in spec.hosts.values()
     }
     interval = INTERVAL_SECONDS * slowness
-    return {name: _loop(found, interval) for name, found in fragments.items() if found}
+    return {name: _loop(found, interval) for name, found in watches.items() if found}
 
 
-def _loop(fragments: Sequence[str], interval: float) -> str:
-    """A line per look: how long it took on the host's own clock, and the words."""
-    asked = "\n".join(f"{{ {fragment}\n}}" for fragment in fragments)
+def _loop(watches: Sequence[str], interval: float) -> str:
+    """A line per look: how long it took on the host's own clock, and the words.
+
+    Each watch runs beside the loop, between two pipes, and ends with it.
+    """
+    pipes = [(f'"$home/{2 * n}"', f'"$home/{2 * n + 1}"') for n in range(len(watches))]
+    doors = [(2 * n + 3, 2 * n + 4) for n in range(len(watches))]  # a shell has up to 9
+    begun = "\n".join(
+        f"mkfifo {asked} {said}\n{{ {watch}\n}} <{asked} >{said} 2>/dev/null &\n"
+        f"exec {write}>{asked} {read}<{said}"
+        for watch, (asked, said), (write, read) in zip(watches, pipes, doors, strict=True)
+    )
+    heard = "\n".join(
+        f'echo >&{write}\nread -r said <&{read} || exit 0\nwords="$words $said"'
+        for write, read in doors
+    )
     return (
-        "set -f\nwhile :; do\n"
-        "read -r begin _ </proc/uptime\n"
-        f"words=$({{ {asked}\n}} 2>/dev/null)\n"
-        "read -r end _ </proc/uptime\n"
+        f'set -f\nhome=$(mktemp -d -p /dev/shm)\n{begun}\nrm -r "$home"\nwhile :; do\nwords=\n'
+        f"read -r begin _ </proc/uptime\n{heard}\nread -r end _ </proc/uptime\n"
         f'echo "$begin $end" $words || exit 0\nsleep {interval:.2f}\ndone'
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
+from builder.resources.base import quoted
 from builder.role import StatusProbe
 from builder.spec.model import ClusterSpec, Host
 
@@ -16,13 +17,34 @@ def _script(spec: ClusterSpec, host: Host) -> str:
     return f"curl -sS -m 3 'http://127.0.0.1:{port}/stats;csv' 2>&1"
 
 
+_WRITES_TO = """\
+use IO::Socket::INET;
+$| = 1;
+while (<STDIN>) {
+    my @up;
+    eval {
+        local $SIG{ALRM} = sub { die };
+        alarm 1;
+        my $asked = IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ARGV[0]) or die;
+        print $asked "GET /stats;csv HTTP/1.0\\r\\n\\r\\n";
+        while (<$asked>) {
+            my @row = split /,/;
+            next if $row[0] ne "primary" or $row[1] =~ /^(FRONT|BACK)END$/;
+            push @up, "up:$row[1]" if $row[17] =~ /^UP/;
+        }
+    };
+    alarm 0;
+    print "@up\\n";
+}
+"""
+
+
 def writes_to(spec: ClusterSpec, host: Host) -> str:
-    """Prints `up:NAME` for each server that would get a write."""
-    port = spec.sections["haproxy"]["status_port"]
-    return (
-        f"curl -sS -m 1 'http://127.0.0.1:{port}/stats;csv' | awk -F, '$1 == \"primary\" "
-        '&& $2 !~ /^(FRONT|BACK)END$/ && $18 ~ /^UP/ { print "up:" $2 }\''
-    )
+    """Prints `up:NAME` for each server that would get a write, at each line that it reads.
+
+    Perl is on every Debian host, and one that runs costs a tenth of a curl that is started.
+    """
+    return quoted(("perl", "-e", _WRITES_TO, "--", str(spec.sections["haproxy"]["status_port"])))
 
 
 def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, Any]:

@@ -16,9 +16,10 @@ def _script(spec: ClusterSpec, host: Host) -> str:
 
 
 def holds(spec: ClusterSpec, host: Host) -> str:
-    """Prints `holder` where the address is."""
+    """Prints `holder` where the address is, at each line that it reads."""
     address = spec.sections[NAME]["virtual_ip"].split("/")[0]
-    return f"case $(ip -o -4 address show to {address}/32) in *inet*) echo holder ;; esac"
+    shown = f"ip -o -4 address show to {address}/32"
+    return f"while read -r _; do case $({shown}) in *inet*) echo holder ;; *) echo ;; esac; done"
 
 
 def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from builder import registry
-from builder.drill import inject, links, samples, steps
+from builder.drill import inject, links, steps
 from builder.drill.fault import HOST_LOST, NO_PAUSE, Fault
 from builder.drill.faults import FAULTS
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
@@ -431,26 +431,6 @@ def test_patroni_of_debian_12_calls_a_streaming_replica_running(
     replica = {"state": "running", "patroni": version, "lag_bytes": lag}
     found["patroni"]["members"]["pg2"] |= replica
     assert len(ailments(spec, found)) == wrong
-
-
-# ── samples ─────────────────────────────────────────────────────────────────────────────────────
-def test_hosts_that_a_role_watches_are_asked_and_the_rest_is_left_alone(spec: ClusterSpec) -> None:
-    found = samples.scripts(spec, registry.roles())
-    assert set(found) == {"pg1", "pg2", "lb1", "lb2"}
-    for script in found.values():
-        subprocess.run(["sh", "-n"], input=script, text=True, check=True)
-
-
-@pytest.mark.parametrize("line", ["", "100.00", "100.00 x", "Last login: never"])
-def test_half_a_line_says_nothing(line: str) -> None:
-    assert samples.parse("lb1", line, 7.0) is None
-
-
-def test_a_look_that_took_too_long_says_nothing() -> None:
-    sample = samples.parse("lb1", "100.00 100.05 holder up:pg1", 7.0)
-    assert sample
-    assert sample.words == {"holder", "up:pg1"}
-    assert samples.parse("pg1", "100.00 160.00 primary", 7.0) is None
 
 
 # ── the verdict ─────────────────────────────────────────────────────────────────────────────────
