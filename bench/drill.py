@@ -100,7 +100,9 @@ def _keep(file: Path, drills: Sequence[Mapping[str, Any]]) -> None:
         for drill in drills:
             checks = drill.get("checks", drill.get("failed", []))
             failed = [check for check in checks if not check["passed"]]
-            line = json.dumps({name: drill[name] for name in KEPT} | {"failed": failed})
+            line = json.dumps(
+                {name: drill[name] for name in KEPT if name in drill} | {"failed": failed}
+            )
             if line not in there:
                 print(line, file=out)
                 there.add(line)

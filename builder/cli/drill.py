@@ -18,6 +18,7 @@ from builder.drill import report
 from builder.drill.fault import Fault
 from builder.drill.faults import FAULTS
 from builder.drill.ground import Ground
+from builder.drill.inject import heal_leftovers
 from builder.drill.run import NotPossibleError, drill, obstacle
 from builder.drill.scene import Scene
 from builder.drill.table import line, rows
@@ -215,6 +216,7 @@ def _drilled(
             connections.renew(ground.provider.endpoints())
             # For each anew: a host whose power was cut has forgotten the lock.
             with locked(connections.reached(), "drill") as lock:
+                heal_leftovers(connections.reached(), ground.tell)
                 record.results.append(drill(replace(ground, may_harm=lock.refuse_lost), fault))
         except PghaError as error:
             if forgiving and isinstance(error, NotPossibleError):
@@ -231,11 +233,6 @@ def _drilled(
 
 def _told(spec: ClusterSpec, record: Record, arguments: argparse.Namespace) -> int:
     results, stopped, left_out = record.results, record.stopped, record.never_done()
-    if arguments.report:
-        text = report.page(
-            spec.name, results, stopped=stopped, left_out=left_out, software=record.software
-        )
-        arguments.report.write_text(text)
     passed = not stopped and all(result.passed for result in results)
     drills = [result.document() for result in results]
     if stopped:
@@ -247,6 +244,21 @@ def _told(spec: ClusterSpec, record: Record, arguments: argparse.Namespace) -> i
         show_json({**cluster, "software": record.software, **outcome, "drills": drills})
     else:
         print("\n".join(rows(results)))
+    if arguments.report:
+        text = report.page(
+            spec.name, results, stopped=stopped, left_out=left_out, software=record.software
+        )
+        _written(arguments.report, text)
     if stopped == INTERRUPTED:
         return 130
     return 0 if passed else 1
+
+
+def _written(file: Path, text: str) -> None:
+    try:
+        file.write_text(text)
+    except OSError as error:
+        raise PghaError(
+            f"{file}: the page cannot be written: {error.strerror}",
+            do="What was measured is above; make room, and drill again for a page.",
+        ) from error

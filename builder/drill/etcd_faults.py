@@ -52,7 +52,7 @@ ETCD_FAULTS = (
     Fault(
         name="etcd-leader-stop",
         doc="The leader of etcd hangs (SIGSTOP).",
-        steps=lambda s: [steps.stop_main(s.etcd_leader, "etcd.service")],
+        steps=lambda s: [steps.stop_main(s.etcd_leader, "etcd.service", lasting=True)],
         writes=NO_PAUSE,
         reads=NO_PAUSE,
         outlasts=HOST_LOST,

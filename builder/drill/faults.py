@@ -246,6 +246,7 @@ _ALL = (
         doc="A fifth of the packets between the leader and etcd is lost, both ways.",
         steps=lambda s: [links.lossy(s.leader, _others(s, s.etcd), 20)],
         writes=NO_PAUSE,
+        reads=NO_PAUSE,
         outlasts=HOST_LOST,
         obstacle=needs_own_etcd,
     ),

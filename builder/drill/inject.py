@@ -6,12 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from builder.drill.steps import STATE, Freeze, PowerOff, Script, Step
+from builder.drill.steps import LEFTOVER, STATE, Freeze, PowerOff, Script, Step
 from builder.errors import PghaError
-from builder.transport.base import Endpoint
+from builder.transport.base import Connection, Endpoint
 
 _HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ASKING_SECONDS = 60
@@ -54,7 +55,10 @@ class Injector:
             with undisturbed():
                 wrong = [error for step in reversed(begun) if (error := self._undone(step))]
         if wrong:
-            raise wrong[0]
+            what, do = (
+                "; ".join(getattr(error, name) for error in wrong) for name in ("what", "do")
+            )
+            raise NotHealedError(what, why=wrong[0].why, do=do)
 
     def _undone(self, step: Step) -> NotHealedError | None:
         """Each step is undone, also where another could not be, for whatever reason."""
@@ -63,7 +67,8 @@ class Injector:
         except Exception as error:  # a mistake of ours, too, must not keep the others from it
             what = error.what if isinstance(error, PghaError) else repr(error)
             why, do = (words.format(host=step.host) for words in _BY_HAND[type(step)])
-            self._say(step.host, f"could not be healed: {what}. {do}")
+            self._say(step.host, f"could not be healed: {what}")
+            self._say(step.host, do)
             return NotHealedError(f"{step.host} could not be healed: {what}", why=why, do=do)
         return None
 
@@ -130,6 +135,30 @@ class Injector:
             said = (done.stderr or done.stdout).strip()[-500:]
             raise PghaError(f"{host}: the script failed with {done.status}: {said}")
         return done.stdout
+
+
+def heal_leftovers(connections: Mapping[str, Connection], tell: Tell) -> None:
+    """What a drill that was killed has left would be a second fault, and end by itself midway.
+
+    PghaError where it cannot be healed. Only under the lock: else it may be another's that runs.
+    """
+
+    def heal(pair: tuple[str, Connection]) -> None:
+        host, connection = pair
+        done = connection.run(LEFTOVER, timeout_seconds=120)
+        if done.status:
+            said = (done.stderr or done.stdout).strip()[-500:]
+            why, do = (words.format(host=host) for words in _BY_HAND[Script])
+            raise NotHealedError(
+                f"{host} has a fault of an earlier drill, which could not be healed: {said}",
+                why=why,
+                do=do,
+            )
+        if done.stdout:
+            tell(host, "healed what an earlier drill had left")
+
+    with ThreadPoolExecutor(max_workers=max(1, len(connections))) as pool:
+        list(pool.map(heal, connections.items()))
 
 
 @contextmanager

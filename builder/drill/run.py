@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from builder.drill import clients, samples
 from builder.drill.fault import BALANCER_DEAF, Fault
 from builder.drill.ground import Ground
-from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
+from builder.drill.history import History, Kind, Moment
 from builder.drill.inject import UNDO_SECONDS, NotHealedError
+from builder.drill.judge import double, lost, split_writes
+from builder.drill.recorder import Recorder
 from builder.drill.scene import Scene
 from builder.drill.schema import stored, table
 from builder.drill.steps import Step, lacks
@@ -26,35 +28,6 @@ AFTER_SECONDS = 2
 HEALTHY_SECONDS = 180
 _NAP_SECONDS = 1.0
 _SLOWER = 3  # times that slow machines are given fewer clients
-
-
-@dataclass(kw_only=True)
-class Recorder:
-    """What samplers and clients tell; appending to a list is safe from any thread."""
-
-    attempts: list[Attempt] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    marks: dict[Moment, float] = field(default_factory=dict)
-    begin: float = 0.0
-    end: float = 0.0
-    held: tuple[float, float] | None = None
-    faded: tuple[str, ...] | None = None
-
-    def mark(self, moment: Moment) -> None:
-        self.marks[moment] = time.monotonic()
-
-    def history(self, stored: frozenset[int] | None, slowness: float) -> History:
-        return History(
-            begin=self.begin,
-            end=self.end,
-            held=self.held,
-            faded=self.faded,
-            attempts=tuple(self.attempts),
-            samples=tuple(self.samples),
-            marks=dict(self.marks),
-            stored=stored,
-            slowness=slowness,
-        )
 
 
 class NotPossibleError(PghaError):
@@ -127,20 +100,37 @@ def _recorded(ground: Ground, fault: Fault, *, reads: bool) -> tuple[History, Se
     """With no more traffic than the cluster bears, which shows when it is there."""
     traffic = _traffic(ground, reads=reads)
     for _ in range(_SLOWER):
+        recorder = Recorder()
         try:
-            return _under(traffic, ground, fault, reads=reads)
+            return _under(traffic, ground, fault, recorder, reads=reads)
         except _OverloadedError as error:
+            _refuse_harmed(ground, recorder)
             traffic = traffic.slowed(2.5)
             fewer = f"{traffic.writers + traffic.fresh_writers} write now"
             ground.tell("", f"it is too slow for that many clients: {error.what}; {fewer}")
             _recover(ground, HEALTHY_SECONDS * traffic.slowness)
-    return _under(traffic, ground, fault, reads=reads)
+    return _under(traffic, ground, fault, Recorder(), reads=reads)
+
+
+def _refuse_harmed(ground: Ground, recorder: Recorder) -> None:
+    """What must never be must not be before the fault, either."""
+    found = recorder.history(stored(ground), 1.0)
+    if gone := lost(found):
+        harm = f"{len(gone)} acknowledged writes are lost"
+    elif double(found, "primary") or split_writes(found.acknowledged(Kind.WRITE)):
+        harm = "there were two primaries"
+    else:
+        return
+    raise PghaError(
+        f"{harm}, under the traffic alone",
+        why="No fault had been injected yet.",
+        do="See the logs of PostgreSQL and Patroni on the database hosts.",
+    )
 
 
 def _under(
-    traffic: clients.Traffic, ground: Ground, fault: Fault, *, reads: bool
+    traffic: clients.Traffic, ground: Ground, fault: Fault, recorder: Recorder, *, reads: bool
 ) -> tuple[History, Sequence[str]]:
-    recorder = Recorder()
     patience = HEALTHY_SECONDS * traffic.slowness
     lasts = fault.lasts(ground.promises())
     limit = WARM_SECONDS + BEFORE_SECONDS + lasts + UNDO_SECONDS + 2 * patience
@@ -162,7 +152,8 @@ def _under(
             {Kind.WRITE, Kind.READ} if reads else {Kind.WRITE},
             seconds=max(WARM_SECONDS * traffic.slowness, 5 * traffic.connect_seconds),
         )
-        steps = fault.steps(_bearing(ground, fault))  # by now another may lead
+        _borne(ground, recorder, HEALTHY_SECONDS / 3 * traffic.slowness)
+        steps = fault.steps(_stage(ground, fault))  # by now another may lead
         slept = _slept()
         recorder.begin = time.monotonic()
         time.sleep(BEFORE_SECONDS)  # what it looks like when nothing is wrong
@@ -178,14 +169,14 @@ def _under(
     return replace(found, watched=tuple(wanted), struck=struck, silenced=silenced), wrong
 
 
-def _bearing(ground: Ground, fault: Fault) -> Scene:
-    """Who is who under the traffic, which was healthy without it."""
-    try:
-        return _stage(ground, fault)
-    except NotPossibleError:
-        raise
-    except PghaError as error:
-        raise _OverloadedError(error.what, why=error.why, do=error.do) from error
+def _borne(ground: Ground, recorder: Recorder, patience: float) -> None:
+    """It was healthy without the traffic, and is with it, but for a moment at its begin."""
+    if wrong := _whole(ground, patience):
+        kind = _OverloadedError if recorder.slow() else PghaError
+        raise kind(
+            f"{ground.spec.name} is not healthy under the traffic: {'; '.join(wrong)}",
+            do="See `pgha-build status`; the logs of the hosts say more.",
+        )
 
 
 def _recover(ground: Ground, patience: float) -> None:
@@ -212,10 +203,14 @@ def _traffic(ground: Ground, *, reads: bool) -> clients.Traffic:
         took = clients.connect_seconds(ground.uris["primary"])
     except Error as error:
         raise _unanswered({str(error).split("\n")[0]}) from error
+    traffic = ground.traffic if reads else replace(ground.traffic, readers=0, fresh_readers=0)
+    return traffic.bearable(took, min(_ssh_seconds(ground) for _ in range(3)))
+
+
+def _ssh_seconds(ground: Ground) -> float:
     begin = time.monotonic()
     ground.injector.run(next(iter(ground.spec.hosts)), "true", seconds=60)
-    traffic = ground.traffic if reads else replace(ground.traffic, readers=0, fresh_readers=0)
-    return traffic.bearable(took, time.monotonic() - begin)
+    return time.monotonic() - begin
 
 
 class _OverloadedError(PghaError):
@@ -233,14 +228,17 @@ def _warm(recorder: Recorder, wanted: Set[Kind], *, seconds: float) -> None:
     """Wait until every kind of client has had an answer, and who is primary is known."""
     end = time.monotonic() + seconds
     while True:
-        done = {a.kind for a in recorder.attempts if a.outcome is Outcome.ACK}
-        watched = any("primary" in sample.words for sample in recorder.samples)
-        if wanted <= done and watched:
+        answered = wanted <= {attempt.kind for attempt in recorder.acknowledged()}
+        if answered and any("primary" in sample.words for sample in recorder.samples):
             return
         if time.monotonic() > end:
-            said = {a.said for a in recorder.attempts if a.said} or {"nobody says who is primary"}
-            slow = any(a.outcome is Outcome.ACK and a.end - a.begin > 1 for a in recorder.attempts)
-            raise _unanswered(said, _OverloadedError if slow else PghaError)
+            kind = _OverloadedError if recorder.slow() else PghaError
+            if not answered:
+                raise _unanswered({a.said for a in recorder.attempts if a.said}, kind)
+            raise kind(
+                f"in {seconds:g} s no host said over SSH that Patroni has it written to",
+                do="pgha-build status says what Patroni answers.",
+            )
         time.sleep(0.1)  # until the next look
 
 
@@ -259,7 +257,7 @@ def _suffer(
             recorder.held = (begin, time.monotonic())
             recorder.faded = ground.injector.faded(steps)
     except NotHealedError as error:
-        return (error.what,)
+        return (f"{error.what}. {error.do}",)
     recorder.mark(Moment.HEALED)
     return ()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from builder.drill.history import Sample
 from builder.role import Role
@@ -50,7 +50,8 @@ def _loop(watches: Sequence[str], interval: float) -> str:
         for write, read in doors
     )
     return (
-        f'set -f\nhome=$(mktemp -d -p /dev/shm)\n{begun}\nrm -r "$home"\nwhile :; do\nwords=\n'
+        "set -f\nhome=$(mktemp -d -p /dev/shm) || exit 1\n"
+        f'{begun}\nrm -r "$home"\nwhile :; do\nwords=\n'
         f"read -r begin _ </proc/uptime\n{heard}\nread -r end _ </proc/uptime\n"
         f'echo "$begin $end" $words || exit 0\nsleep {interval:.2f}\ndone'
     )
@@ -92,17 +93,18 @@ class Sampler:
         self._thread.join(10)
 
     def _run(self) -> None:
+        while not self._stop.is_set():
+            with suppress(Exception):  # what paramiko's threads end by: the silence is the sample
+                self._listen()
+            self._stop.wait(INTERVAL_SECONDS)  # before the next attempt
+
+    def _listen(self) -> None:
         from builder.transport.ssh import connect
 
-        while not self._stop.is_set():
-            try:
-                with connect(self._endpoint, timeout_seconds=_LOGIN * self._slowness) as connection:
-                    self._connection, self._heard = connection, time.monotonic()
-                    if self._stop.is_set():
-                        return
-                    connection.run(self._script, timeout_seconds=_LIFE_SECONDS, on_line=self._line)
-            except Exception:  # whatever paramiko's threads ended by: the silence is the sample
-                self._stop.wait(INTERVAL_SECONDS)
+        with connect(self._endpoint, timeout_seconds=_LOGIN * self._slowness) as connection:
+            self._connection, self._heard = connection, time.monotonic()
+            if not self._stop.is_set():
+                connection.run(self._script, timeout_seconds=_LIFE_SECONDS, on_line=self._line)
 
     def _line(self, line: str) -> None:
         self._heard = time.monotonic()

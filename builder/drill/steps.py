@@ -16,7 +16,12 @@ STATE = "/run/pgha-drill"
 UNIT = "pgha-drill-undo"
 LAST_RESORT_SECONDS = 600
 # Healing that comes while harm is still being done waits for its end: else it would find nothing.
+_HEALED = (
+    f"sh {STATE}/undo || exit 1\nrm -rf {STATE}\nsystemctl stop {UNIT}.timer 2>/dev/null || true\n"
+)
 _ALONE = "exec 9>>/run/pgha-drill.lock; flock -w 60 9 || exit 1\n"
+# Says so where a drill that was killed has left something, and heals it.
+LEFTOVER = f"{_ALONE}[ -e {STATE}/undo ] || exit 0\n{_HEALED}echo healed\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +65,7 @@ class Script:
     @property
     def _healing(self) -> str:
         forgotten = f"{{ {self.undo}\nexit 0; }}" if self.outlives_boot else "exit 0"
-        return (
-            f"[ -e {STATE}/undo ] || {forgotten}\nsh {STATE}/undo || exit 1\nrm -rf {STATE}\n"
-            f"systemctl stop {UNIT}.timer 2>/dev/null || true\n"
-        )
+        return f"[ -e {STATE}/undo ] || {forgotten}\n{_HEALED}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +110,16 @@ def kill_main(host: str, unit: str) -> Script:
     return Script(host=host, before=main_pid(unit), do='kill -KILL "$pid"')
 
 
-def stop_main(host: str, unit: str) -> Script:
-    """SIGSTOP: it is there, and does nothing."""
+def stop_main(host: str, unit: str, *, lasting: bool = False) -> Script:
+    """SIGSTOP: it is there, and does nothing. `lasting`: nothing but healing may end that."""
+    state = f"/proc/$(systemctl show -P MainPID {unit})/status"
     return Script(
         host=host,
         before=main_pid(unit),
         do='kill -STOP "$pid"',
         undo='kill -CONT "$pid" 2>/dev/null || true',
         keeps=("pid",),
+        still=f"grep -q '^State:.T' {state}" if lasting else "",
     )
 
 

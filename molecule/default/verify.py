@@ -2,7 +2,7 @@
 
 import json
 
-from scenario import PATIENCE, in_sync, pgha, psql, status, until
+from scenario import in_sync, pgha, psql, status, until
 
 
 def test_the_cluster_answers_on_both_sides():
@@ -11,7 +11,7 @@ def test_the_cluster_answers_on_both_sides():
 
 
 def test_no_acknowledged_write_is_lost_when_hosts_die():
-    until(lambda: not status()["ailments"], "the cluster is whole", 60 * PATIENCE)
+    until(lambda: not status()["ailments"], "the cluster is whole", 60)
     faults = ["host-power-off", "balancer-power-off"]
     done = pgha("drill", *faults, "--yes", "--json", check=False, seconds=3600)
     assert done.returncode == 0, done.stdout + done.stderr

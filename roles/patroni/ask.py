@@ -221,7 +221,7 @@ def leads(spec: ClusterSpec, host: Host) -> str:
 
     At each line that it reads: what is asked many times is not started for each.
     """
-    port, seconds = spec.sections["patroni"]["rest_port"], timings(spec).check_timeout / 2
+    port, seconds = spec.sections["patroni"]["rest_port"], min(1.0, timings(spec).check_timeout / 2)
     words = (host.address, str(port), f"{TLS}/ca.crt", f"{seconds:g}")
     return quoted(("python3", "-c", _LEADS, *words))
 

@@ -25,6 +25,7 @@ from builder.engine.desired import present
 from builder.errors import MachineError, PghaError
 from builder.health import ailments
 from builder.spec.model import ClusterSpec
+from builder.transport.base import Completed
 from roles._failover import PRESETS
 
 EVERY = pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
@@ -186,6 +187,9 @@ def test_harm_is_done_and_undone_twice_over(tmp_path: Path) -> None:
         assert done.returncode == 0
         return sorted(path.name for path in tmp_path.glob("harm*"))
 
+    assert carried_out(steps.LEFTOVER) == []
+    assert carried_out(harm.text()) == ["harm-it"]
+    assert carried_out(steps.LEFTOVER) == []
     for _ in range(2):
         assert carried_out(harm.text()) == ["harm-it"]
         assert carried_out(harm.undo_text()) == []
@@ -233,6 +237,45 @@ def test_every_step_is_undone_whatever_becomes_of_another(monkeypatch: Any) -> N
     assert (attempts, woken) == (["c", "c", "c", "c", "b"], ["a"])
     assert raised.value.do == "pgha-build machines start b"
     assert any(line.startswith("b: could not be healed") for line in told)
+
+
+def test_all_hosts_that_could_not_be_healed_are_named_with_what_to_do(monkeypatch: Any) -> None:
+    monkeypatch.setattr(inject.time, "sleep", lambda _: None)
+
+    class Machines(Lab):
+        def start(self, host: str) -> None:
+            raise OSError("no such device")
+
+    told: list[str] = []
+    injector = inject.Injector({}, Machines(), lambda host, what: told.append(f"{host}: {what}"))
+    off = (PowerOff(host="a"), PowerOff(host="b"))
+    both = r"b could not.*; a could not"
+    with pytest.raises(inject.NotHealedError, match=both) as raised, injector.injected(off):
+        pass
+    assert raised.value.do == "pgha-build machines start b; pgha-build machines start a"
+    assert "a: pgha-build machines start a" in told
+
+
+class Has:
+    """A connection to a host on which an earlier drill left something."""
+
+    def __init__(self, host: str, said: str, status: int = 0) -> None:
+        self.host, self.done = host, Completed(stdout=said, stderr="", status=status, seconds=0)
+
+    def run(self, script: str, *, timeout_seconds: float) -> Completed:
+        assert script == steps.LEFTOVER
+        return self.done
+
+
+def test_what_a_killed_drill_left_is_healed_before_the_next_and_said() -> None:
+    told: list[str] = []
+    hosts: Any = {"a": Has("a", ""), "b": Has("b", "healed\n")}
+    inject.heal_leftovers(hosts, lambda host, what: told.append(f"{host}: {what}"))
+    assert told == ["b: healed what an earlier drill had left"]
+    hosts["c"] = Has("c", "no", 1)
+    with pytest.raises(inject.NotHealedError, match="c has a fault of an earlier drill") as raised:
+        inject.heal_leftovers(hosts, lambda *_: None)
+    assert raised.value.do == "On c: sh /run/pgha-drill/undo"
 
 
 def test_healing_goes_on_when_nobody_listens_any_more() -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from builder.cli import drill
 from builder.drill.drawing import per_bucket, svg
 from builder.drill.faults import FAULTS
 from builder.drill.history import Attempt, History, Kind, Moment, Outcome, Sample
 from builder.drill.report import page
 from builder.drill.table import rows
 from builder.drill.verdict import Case, Result, judged
+from builder.errors import PghaError
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
@@ -158,3 +164,13 @@ def test_a_result_as_json_keeps_its_keys() -> None:
 
 def test_buckets_count_each_moment_once() -> None:
     assert per_bucket([0.01, 0.05, 0.11, 0.95], 1.0) == [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0]
+
+
+def test_what_was_measured_is_printed_also_where_the_page_cannot_be_written(
+    seven: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = drill.Record(software={}, left_out={}, results=[result()])
+    said = argparse.Namespace(json=True, report=tmp_path)  # a folder by now
+    with pytest.raises(PghaError, match="the page cannot be written: Is a directory"):
+        drill._told(seven.spec, record, said)
+    assert json.loads(capsys.readouterr().out)["drills"][0]["name"] == "switchover"
