@@ -73,8 +73,9 @@ done
 # ── what its sources have ───────────────────────────────────────────────────────────────────────
 REFRESH = "apt-get -q update"
 # apt-get's exit status is 0 where a source failed, unless it is asked for more.
-REFRESH_ALL = "apt-get -q -o APT::Update::Error-Mode=any update"
-REFRESH_IN_TURN = "apt-get -q -y -o DPkg::Lock::Timeout=300 update"  # where an apt may be running
+_ALL = "-o APT::Update::Error-Mode=any update"
+REFRESH_ALL = f"apt-get -q {_ALL}"
+REFRESH_IN_TURN = f"apt-get -q -y -o DPkg::Lock::Timeout=300 {_ALL}"  # an apt may be running
 
 _LOCK = """\
 {refresh} >&2 || exit 1

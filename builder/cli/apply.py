@@ -82,15 +82,17 @@ def run(arguments: argparse.Namespace) -> int:
     saved = load(arguments.plan) if arguments.plan else None
     workspace = Workspace.open(arguments.file)
     if arguments.waves:
-        return _in_waves(workspace, arguments)
+        if saved:
+            raise PlanError("--waves does not go with a saved plan", do="Leave one of them out.")
+        return in_waves(workspace, arguments)
     return apply(workspace, arguments, saved)
 
 
-def _in_waves(workspace: Workspace, arguments: argparse.Namespace) -> int:
+def in_waves(workspace: Workspace, arguments: argparse.Namespace) -> int:
     """One host after another, and at last what belongs to no single one."""
-    if arguments.only or arguments.plan or arguments.json:
+    if arguments.only or arguments.json:
         raise PlanError(
-            "--waves goes with neither --only, nor a saved plan, nor --json",
+            "--waves goes neither with --only nor with --json",
             do="A wave of your own making: apply --only HOST --only HOST.",
         )
     waiting = list(workspace.spec.hosts)

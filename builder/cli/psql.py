@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 
 from builder.cli.connect import strings
@@ -27,9 +28,12 @@ def run(arguments: argparse.Namespace) -> int:
     uri = strings(workspace)["replica" if arguments.replica else "primary"]
     write_connection_files(workspace)
     words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # psql's own: it ends a query
     try:
         return subprocess.run(["psql", "-d", uri, *words], check=False).returncode
     except FileNotFoundError as error:
         raise MachineError(
             "there is no psql here", do="apt-get install postgresql-client"
         ) from error
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -96,6 +96,7 @@ def _change(
     arguments: argparse.Namespace,
     compute: Callable[[State, str], Mapping[str, Manifest]],
 ) -> int:
+    _state(workspace, connections)  # from now on hosts that have left the spec are connected, too
     reachable = connections.reached()
     with locked(reachable, f"state {arguments.state_verb}") as lock:
         changed = compute(_state(workspace, connections), arguments.address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from builder.cli.apply import add_options, apply
+from builder.cli.apply import add_options, apply, in_waves
 from builder.cli.output import ProgressLines
 from builder.workspace import Workspace
 
@@ -16,4 +16,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     workspace = Workspace.open(arguments.file)
     workspace.provider.up(ProgressLines())
-    return apply(workspace, arguments)
+    return in_waves(workspace, arguments) if arguments.waves else apply(workspace, arguments)

@@ -10,6 +10,7 @@ from builder.operations.course import (
     Keep,
     Operation,
     OperationError,
+    Preview,
     Target,
     Whole,
     refuse_unreachable,
@@ -20,6 +21,8 @@ from builder.security.rotation import Phase
 from builder.security.store import SecretStore
 
 NEW_AUTHORITY = "new-ca"
+# The file has settled: the same command would begin another rotation.
+_REST = "should this be interrupted now, pgha-build apply does the rest"
 
 
 def rotate_certificates(target: Target) -> Course:
@@ -30,6 +33,7 @@ def rotate_certificates(target: Target) -> Course:
     """
     store = target.secrets
     refuse_unreachable((yield Ask()))
+    yield Preview()
     if NEW_AUTHORITY not in target.options and store.phase is Phase.SETTLED:
         yield Confirm(question="Renew all certificates and their keys?")
         yield Keep(label="new keys", change=lambda s: s.rotate(rotation.with_new_leaves))
@@ -52,7 +56,7 @@ def rotate_certificates(target: Target) -> Course:
         yield Keep(label="the new authorities sign", change=_switch)
     yield Converge(why="phase 2 of 3: certificates of the new authorities everywhere")
     yield Whole()
-    yield Keep(label="the old authorities are no longer trusted", change=_settle)
+    yield Keep(label=f"the old authorities are no longer trusted; {_REST}", change=_settle)
     yield Converge(why="phase 3 of 3: only the new authorities are trusted")
     yield Whole()
 

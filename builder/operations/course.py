@@ -10,7 +10,7 @@ cluster then still serves. And it decides nothing on what it knew before a step:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,7 @@ class Converge:
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """Show what `Converge` would change."""
+    """Show what `Converge` would change. Raises OperationError where a host is out of reach."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +105,17 @@ class OperationError(PghaError):
 
 def refuse_unreachable(status: Mapping[str, Any]) -> None:
     """Before anything is kept or changed that all hosts must learn: `status` answers an `Ask`."""
-    if unreachable := status["unreachable"]:
+    refuse_left_behind(status["unreachable"])
+
+
+def refuse_left_behind(unreachable: Collection[str]) -> None:
+    """Also of hosts that have left the spec, and carry something still."""
+    if unreachable:
         raise OperationError(
             f"cannot be reached: {', '.join(unreachable)}",
             why="Half of the hosts would be left behind.",
-            do="Bring them up, or take them out of cluster.yml; nothing has been changed.",
+            do="Bring them up, or take them out of cluster.yml and, where they are gone for good, "
+            "pgha-build state forget HOST; nothing has been changed.",
         )
 
 

@@ -28,6 +28,7 @@ from builder.operations.course import (
     Request,
     Tell,
     Whole,
+    refuse_left_behind,
 )
 from builder.transport.base import Connection, Connections
 from builder.workspace import Workspace
@@ -123,7 +124,9 @@ class Runner:
                 self.tell(request.lines)
             case Preview():
                 looks = self.workspace.look(self.connections)
-                self.show(self.workspace.plan(self.connections, looks))
+                plan = self.workspace.plan(self.connections, looks)
+                self.show(plan)
+                refuse_left_behind(plan.unreachable)
                 self.previewed = True
 
     def _on(self, request: On) -> None:
@@ -154,7 +157,7 @@ class Runner:
             if said.status:
                 raise OperationError(
                     f"{host}: {request.label}: {said.stderr.strip() or said.stdout.strip()}",
-                    do="Mend that, and give the command again; nothing has been changed.",
+                    do="Mend that, and give the command again; the question has changed nothing.",
                 )
             return said.stdout
 
@@ -184,7 +187,8 @@ class Runner:
             raise OperationError(
                 f"cannot be reached: {', '.join(plan.unreachable)}",
                 why="Half of the hosts would be left behind.",
-                do="Bring them up, and give the same command again: it goes on from here.",
+                do="Bring them up (one that has left for good: pgha-build state forget HOST), and "
+                "give the same command again: it goes on from here.",
             )
         result = Apply(
             plan=plan,

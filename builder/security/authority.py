@@ -58,8 +58,8 @@ class Authority:
 
     @property
     def bundle_pem(self) -> bytes:
-        """What whoever verifies must trust."""
-        return b"".join((self.certificate_pem, *self.beside))
+        """What whoever verifies must trust, in an order that does not tell who signs."""
+        return b"".join(sorted((self.certificate_pem, *self.beside)))
 
     @cached_property
     def certificate(self) -> x509.Certificate:

@@ -24,6 +24,7 @@ from roles.etcd.settings import (
     CLIENT_CA,
     CONFIG,
     DATA,
+    FOUNDING,
     NAME,
     PEER_CA,
     TLS,
@@ -56,6 +57,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         config=CONFIG,
         user=USER,
         data=DATA,
+        founding=FOUNDING,
     )
     yield from (*tls, settings, member, unit)
     # etcd reads its own pair at each connection, and whom it trusts only at its start.

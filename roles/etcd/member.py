@@ -2,10 +2,11 @@
 
 A member that lost its data must not come back under its old identity: it would vote again on what
 it has already promised (etcd docs, failures). So a host without data joins as a new member, and its
-old entry is removed first. Only where no host of the spec has any data is a cluster founded. etcd
-itself refuses what would cost quorum (`strict-reconfig-check`), and then we wait and try again:
-members therefore join one by one. Data that the cluster has no use for is set aside, and the host
-joins: of a member that was removed, and of one that began anew under an old identity.
+old entry is removed first. Only where no host of the spec has any data is a cluster founded; a
+founding that reached too few hosts for a leader is done anew: nobody can have written to it.
+etcd itself refuses what would cost quorum (`strict-reconfig-check`), and then we wait and try
+again: members therefore join one by one. Data that the cluster has no use for is set aside, and the
+host joins: of a member that was removed, and of one that began anew under an old identity.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from builder.resources.base import (
 from builder.resources.steps import Await, Put, Shell, Step
 from builder.spec.model import ClusterSpec
 from roles.etcd.client import etcdctl
-from roles.etcd.settings import BOOTSTRAP, DATA, USER
+from roles.etcd.settings import BOOTSTRAP, DATA, FOUNDING, USER
 
 _JOIN_SECONDS = 120
 _WORDS = "grep -v '^[[:punct:]]' | tail -n 2"  # etcdctl logs in JSON beside its words
@@ -46,6 +47,7 @@ class EtcdMember(Resource):
     THERE: ClassVar[str] = "there"
     REMOVED: ClassVar[str] = "of a member that was removed"
     LOST: ClassVar[str] = "lost, and begun anew"
+    UNBORN: ClassVar[str] = "of a founding that never came to a leader"
 
     url: str = ""
     peers: tuple[str, ...] = ()
@@ -75,6 +77,7 @@ class EtcdMember(Resource):
             f"  wal=; [ ! -e {DATA}/member/wal ] || wal=there\n"
             f"  printf '%s\\n' \"$list\" | awk -F', ' -v name={name} -v url={url} -v wal=\"$wal\" "
             f"{quoted([_JUDGED])}\n"
+            f"elif [ -e {FOUNDING} ]; then echo unborn\n"
             "else echo there; fi"
         )
 
@@ -88,6 +91,7 @@ class EtcdMember(Resource):
             "there": Present(attributes={"data": cls.THERE}),
             "removed": Present(attributes={"data": cls.REMOVED}),
             "lost": Present(attributes={"data": cls.LOST}),
+            "unborn": Present(attributes={"data": cls.UNBORN}),
             "absent": Absent(),
         }
         said = answers.get(output.strip(), Unknown("the probe said nothing about it"))
@@ -95,17 +99,20 @@ class EtcdMember(Resource):
 
     def steps(self, change: Change) -> Sequence[Step]:
         directory = f"install -d -m 0700 -o {USER} -g {USER} {DATA} {DATA}/member"
-        if self.founding:
-            found = self._bootstrap("new", ",".join(self.peers))
-            return (found, Shell(script=directory))
         aside = (
             "systemctl stop etcd.service 2>/dev/null || :\n"
-            f"[ ! -e {DATA} ] || {{ rm -rf {DATA}.old && mv {DATA} {DATA}.old; }}"
+            f"[ ! -e {DATA} ] || {{ rm -rf {DATA}.old && mv {DATA} {DATA}.old; }}\n"
         )
+        if self.founding:
+            found = self._bootstrap("new", ",".join(self.peers))
+            begun = 'echo "etcd has come to a leader meanwhile: plan again"; exit 1'
+            unborn = f"[ ! -e {DATA}/member ] || [ -e {FOUNDING} ] || {{ {begun}; }}\n"
+            marked = f"install -o {USER} -g {USER} /dev/null {FOUNDING}\n"
+            return (Shell(script=f"{unborn}{aside}"), found, Shell(script=f"{marked}{directory}"))
         joined = "the cluster takes it as a new member"
         join = f"{self._join()}{directory}"  # at once: who is on the list must be able to start
         return (
-            Shell(script=aside),
+            Shell(script=f"{aside}rm -f {FOUNDING}"),
             Await(what=joined, condition=join, timeout_seconds=_JOIN_SECONDS),
         )
 
@@ -136,7 +143,7 @@ class EtcdMember(Resource):
 
     def removal(self) -> Sequence[Step]:
         """The data of a member that has left is of no use to anybody, and harmful to one."""
-        return (Shell(script=f"rm -rf {DATA}"),)
+        return (Shell(script=f"rm -rf {DATA} {FOUNDING}"),)
 
 
 # Its row: who has no client URL has never run, and is about to join or to be founded.
@@ -153,10 +160,10 @@ ETCD_INITIAL_CLUSTER_STATE={state}
 
 
 def founders(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[str, Change]:
-    """Found a cluster only where every member of the spec was looked at, and none has data."""
+    """Found a cluster only where every member of the spec was looked at, and no data counts."""
     members = {a: c for a, c in changes.items() if isinstance(c.resource, EtcdMember)}
-    new = {a: c for a, c in members.items() if c.action is Action.CREATE}
-    if not new or any(isinstance(c.observed, Present) for c in members.values()):
+    new = {a: c for a, c in members.items() if c.action is Action.CREATE or _unborn(c)}
+    if not new or any(isinstance(c.observed, Present) and not _unborn(c) for c in members.values()):
         return {}
     if silent := [c.resource.hosts[0] for c in members.values() if c not in new.values()]:
         raise PlanError(
@@ -169,6 +176,11 @@ def founders(spec: ClusterSpec, changes: Mapping[str, Change]) -> Mapping[str, C
         for address, change in new.items()
         if isinstance(change.resource, EtcdMember)
     }
+
+
+def _unborn(change: Change) -> bool:
+    seen = change.observed
+    return isinstance(seen, Present) and seen.attributes["data"] == EtcdMember.UNBORN
 
 
 def guard(_: ClusterSpec, changes: Mapping[str, Change]) -> None:

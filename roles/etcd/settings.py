@@ -16,6 +16,8 @@ CONFIG = "/etc/etcd"
 TLS = "/etc/etcd/tls"
 DATA = "/var/lib/etcd/pgha"
 BOOTSTRAP = "/etc/etcd/bootstrap.env"
+# There from a founding until the member has seen a leader (ExecStartPost of etcd.service).
+FOUNDING = "/var/lib/etcd/pgha.founding"
 
 
 def endpoints(spec: ClusterSpec) -> tuple[str, ...]:

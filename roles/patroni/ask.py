@@ -254,5 +254,13 @@ def gives_lead_away(spec: ClusterSpec, host: Host) -> str:
 
 
 def makes_way(spec: ClusterSpec, host: Host) -> str:
-    """It leads no more, and can be spared: what a restart waits for."""
-    return f"( {gives_lead_away(spec, host)}\n) || exit 1\n{may_be_missed(spec, host)}"
+    """It leads no more, and can be spared: what a restart waits for.
+
+    While Patroni is paused, its restart does not restart PostgreSQL, and would count as if it had.
+    """
+    url = f"https://{host.address}:{spec.sections['patroni']['rest_port']}"
+    return (
+        f"case $(url={url}; {_CURL}/patroni) in *'\"pause\": true'*)\n"
+        '  echo "Patroni is paused: pgha-build ops resume"; exit 1 ;;\nesac\n'
+        f"( {gives_lead_away(spec, host)}\n) || exit 1\n{may_be_missed(spec, host)}"
+    )

@@ -97,14 +97,16 @@ def reinit(target: Target) -> Course:
         "ended it can neither serve reads nor take over."
     )
     rest = api(target.spec, target.secrets)
-    send = rest.send("POST", "/reinitialize", {"force": True}, 60)
-    since = (
-        f"{{ {rest.curl('/patroni')}; }} 2>/dev/null | grep -o '\"postmaster_start_time\": [^,]*'"
-    )
+    asked = f"{{ {rest.curl('/patroni')}; }} 2>/dev/null"
+    # Given again, it waits for the copy that is under way: sent again, that would begin anew.
+    copies = f'{asked} | grep \'"state": "creating replica"\' >/dev/null'
+    send = rest.send("POST", "/reinitialize", {"force": True}, 60, only_if=f"! {copies}")
+    since = f"{asked} | grep -o '\"postmaster_start_time\": [^,]*'"
     before = Shell(script=f"{since} >{_BEFORE} || :")
     copied = Await(
         what="PostgreSQL runs on the copy",
-        condition=f'now=$({since}) && [ "$now" != "$(cat {_BEFORE})" ]',
+        condition=f'now=$({since}) && [ "$now" != "$(cat {_BEFORE})" ] || '
+        f'{{ {asked} | grep -o \'"state": "[^"]*"\' | head -n 1; exit 1; }}',
         timeout_seconds=COPY_SECONDS,
     )
     whole = Await(what="the copy streams", condition=complete(target.spec), timeout_seconds=300)

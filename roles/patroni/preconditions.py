@@ -21,7 +21,18 @@ def look() -> Generator[Ask, Any, Patroni]:
     return found
 
 
+def lock_holder(seen: Patroni) -> str:
+    """Who leads by what the members know of etcd, also where we cannot reach it; "" for nobody."""
+    members = seen["members"].items()
+    return next((name for name, member in members if member["role"] == "leader"), "")
+
+
 def leader_of(seen: Patroni) -> str:
+    if not seen["leader"] and (holder := lock_holder(seen)):
+        raise OperationError(
+            f"{holder} leads, and says nothing to us",
+            do="Bring it within reach (pgha-build status says more), or wait until another leads.",
+        )
     if not seen["leader"]:
         raise OperationError(
             "PostgreSQL has no leader",

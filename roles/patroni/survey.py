@@ -33,7 +33,7 @@ if [ -e "$data/PG_VERSION" ]; then
   echo "system $(LC_ALL=C {binaries}/pg_controldata -D "$data" 2>/dev/null \
 | sed -n 's/^Database system identifier: *//p' | head -n 1)"
   pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null)
-  [ -n "$pid" ] && [ -d "/proc/$pid" ] && echo "postgresql runs"
+  [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$data" ] && echo "postgresql runs"
 fi
 exit 0
 """

@@ -15,6 +15,7 @@ from roles.patroni.preconditions import (
     all_back,
     is_well,
     leader_of,
+    lock_holder,
     look,
     refuse_silent,
     refuse_stranger,
@@ -46,18 +47,25 @@ def _hand_over(target: Target, leader: str, chosen: str) -> Course:
         condition=can_spare_the_leader(target.spec),
         timeout_seconds=60,
     )
-    yield On(host=leader, label=f"hands over to {chosen}", steps=(ready, send))
+    try:
+        yield On(host=leader, label=f"hands over to {chosen}", steps=(ready, send))
+    except OperationError as error:
+        raise OperationError(
+            error.what,
+            do=f"pgha-build status shows who leads; to go on: pgha-build ops switchover {chosen}",
+        ) from error
     yield On(host=chosen, label="leads, and all follow", steps=(all_back(target.spec),))
 
 
 def failover(target: Target) -> Course:
     """Make a member the leader where there is none: the last resort, which may lose writes."""
     seen = yield from look()
-    if seen["leader"]:
+    if leader := seen["leader"] or lock_holder(seen):
         raise OperationError(
-            f"{seen['leader']} leads, and answers",
+            f"{leader} leads",
             why="A failover would lose what the replica has not received.",
-            do="Move the lead without loss: pgha-build ops switchover",
+            do="Move the lead without loss: pgha-build ops switchover. Where it is gone, its "
+            "lock runs out in a minute: pgha-build status",
         )
     refuse_stranger(target.spec, target.word)
     refuse_silent(seen, target.word, do="Name another member.")

@@ -136,6 +136,8 @@ FOUNDING = LISTED + "9, started, etcd1, https://10.77.0.11:2380, , false\n"
         ("member", "", "there"),
         ("member/wal", "", "there"),
         ("member/wal", LISTED + "healthy itself", "there"),
+        ("member/wal", "founding", "unborn"),
+        ("member/wal", STARTED + "founding", "there"),
     ],
     ids=[
         "no data",
@@ -147,6 +149,8 @@ FOUNDING = LISTED + "9, started, etcd1, https://10.77.0.11:2380, , false\n"
         "about to be founded",
         "the others have no quorum",
         "healthy, whatever an old list says",
+        "founded, and no leader yet",
+        "founded, and others have one",
     ],
 )
 def test_the_others_say_whether_the_data_of_a_member_is_of_any_use(
@@ -155,7 +159,9 @@ def test_the_others_say_whether_the_data_of_a_member_is_of_any_use(
     member = seven["etcd1/etcd_member:etcd1"]
     data = tmp_path / "pgha"
     (data / holds if holds else tmp_path).mkdir(parents=True, exist_ok=True)
-    (tmp_path / "list").write_text(listed)
+    if listed.endswith("founding"):
+        (tmp_path / "pgha.founding").touch()
+    (tmp_path / "list").write_text(listed.removesuffix("founding"))
     etcdctl = tmp_path / "etcdctl"
     healthy = "exit 0" if "healthy" in listed else "exit 1"
     etcdctl.write_text(

@@ -54,11 +54,20 @@ class Move:
     def __init__(self, world_of: Callable[[str], Any], old: Sequence[str], new: Sequence[str]):
         self.before, self.after = world_of(spec(old)), world_of(spec(new))
 
-    def plan(self, *, empty: Collection[str] = (), silent: Collection[str] = ()) -> Plan:
+    def plan(
+        self,
+        *,
+        empty: Collection[str] = (),
+        silent: Collection[str] = (),
+        unborn: Collection[str] = (),
+    ) -> Plan:
         looks = {h: self._look(h, empty) for h in self._hosts() if h not in silent}
         looks |= {h: Look(host=h, error=ConnectionLost(h, "no answer")) for h in silent}
         gone = leftovers(self.after.desired.resources, looks, registry.kinds())
         looks = {host: self._with(seen, gone, empty) for host, seen in looks.items()}
+        for host in unborn:
+            half = {f"{host}/etcd_member:{host}": Present(attributes={"data": EtcdMember.UNBORN})}
+            looks[host] = replace(looks[host], observed={**looks[host].observed, **half})
         return make_plan(
             "orders",
             self.after.desired.resources,
@@ -196,6 +205,25 @@ def test_a_data_directory_tells_whether_a_database_is_in_it(tmp_path: Path) -> N
     said = subprocess.run(["sh"], input=script, capture_output=True, text=True, check=True).stdout
     kinds = [type(DataDirectory.parse(wanted, said)[item.name]) for item in wanted]
     assert kinds == [Filled, Present, Absent]
+
+
+# ── a first apply that reached only some ────────────────────────────────────────────────────────
+def test_a_founding_that_came_to_no_leader_is_done_anew(world_of: Any) -> None:
+    move = Move(world_of, (*ETCD, *PG), (*ETCD, *PG))
+    plan = move.plan(empty=("etcd2", "etcd3", *PG), unborn=("etcd1",))
+    members = [c.resource for c in plan.pending if isinstance(c.resource, EtcdMember)]
+    assert {m.name for m in members if m.founding} == set(ETCD)
+    for change in (c for c in plan.pending if isinstance(c.resource, EtcdMember)):
+        scripts = "".join(getattr(step, "script", "") for step in change.resource.steps(change))
+        assert "member add" not in scripts
+        assert scripts.index("pgha.founding") < scripts.index("mv /var/lib/etcd")
+
+
+def test_data_that_counts_is_joined_and_never_founded_beside(world_of: Any) -> None:
+    move = Move(world_of, (*ETCD, *PG), (*ETCD, *PG))
+    plan = move.plan(empty=("etcd3",), unborn=("etcd2",))
+    members = [c.resource for c in plan.pending if isinstance(c.resource, EtcdMember)]
+    assert {m.name: m.founding for m in members} == {"etcd2": False, "etcd3": False}
 
 
 # ── all of etcd's data is gone ──────────────────────────────────────────────────────────────────

@@ -174,11 +174,37 @@ def test_a_candidate_that_would_lose_something_is_refused_with_the_reason(
         walk(switchover.switchover(asked(target, word)), world)
 
 
-def test_without_a_leader_there_is_no_switchover(target: Target) -> None:
+def leaderless() -> dict[str, Any]:
     world = status()
     world["patroni"]["leader"] = None
+    world["patroni"]["members"]["pg1"]["role"] = "replica"
+    return world
+
+
+def test_without_a_leader_there_is_no_switchover(target: Target) -> None:
     with pytest.raises(OperationError, match="no leader"):
+        walk(switchover.switchover(target), leaderless())
+
+
+def test_a_leader_that_only_the_others_hear_is_one(target: Target) -> None:
+    """Cut off from us, and in the others' list: a failover beside it would lose its writes."""
+    world = status()
+    world["patroni"]["leader"] = None
+    with pytest.raises(OperationError, match="pg1 leads, and says nothing to us"):
         walk(switchover.switchover(target), world)
+    with pytest.raises(OperationError, match="pg1 leads\n"):
+        walk(switchover.failover(asked(target, "pg2")), world)
+
+
+def test_a_switchover_that_fails_says_how_it_goes_on(target: Target) -> None:
+    course = switchover.switchover(target)
+    request = next(course)
+    while not isinstance(request, On):
+        request = course.send(status() if isinstance(request, Ask) else None)
+    with pytest.raises(OperationError) as failed:
+        course.throw(OperationError(f"pg1: {request.label}: not authenticated"))
+    chosen = request.label.removeprefix("hands over to ")
+    assert failed.value.do.endswith(f"pgha-build ops switchover {chosen}")
 
 
 # ── restart ─────────────────────────────────────────────────────────────────────────────────────
@@ -220,9 +246,7 @@ def test_the_leaders_data_is_never_thrown_away(target: Target) -> None:
 def test_a_failover_is_only_for_a_cluster_without_a_leader(target: Target) -> None:
     with pytest.raises(OperationError, match="pg1 leads"):
         walk(switchover.failover(asked(target, "pg2")), status())
-    world = status()
-    world["patroni"]["leader"] = None
-    assert hosts(walk(switchover.failover(asked(target, "pg2")), world)) == ["pg2"]
+    assert hosts(walk(switchover.failover(asked(target, "pg2")), leaderless())) == ["pg2"]
 
 
 # ── pause ───────────────────────────────────────────────────────────────────────────────────────
