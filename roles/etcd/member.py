@@ -97,18 +97,21 @@ class EtcdMember(Resource):
         said = answers.get(output.strip(), Unknown("the probe said nothing about it"))
         return {member.name: said for member in wanted}
 
+    def differs(self, attribute: str, desired: object, observed: object) -> bool:
+        """A founding has done its part where the data is; a leader may need the other hosts."""
+        return desired != observed and not (self.founding and observed == self.UNBORN)
+
     def steps(self, change: Change) -> Sequence[Step]:
         directory = f"install -d -m 0700 -o {USER} -g {USER} {DATA} {DATA}/member"
-        aside = (
-            "systemctl stop etcd.service 2>/dev/null || :\n"
-            f"[ ! -e {DATA} ] || {{ rm -rf {DATA}.old && mv {DATA} {DATA}.old; }}\n"
-        )
+        stop = "systemctl stop etcd.service 2>/dev/null || :\n"
         if self.founding:
             found = self._bootstrap("new", ",".join(self.peers))
             begun = 'echo "etcd has come to a leader meanwhile: plan again"; exit 1'
             unborn = f"[ ! -e {DATA}/member ] || [ -e {FOUNDING} ] || {{ {begun}; }}\n"
-            marked = f"install -o {USER} -g {USER} /dev/null {FOUNDING}\n"
-            return (Shell(script=f"{unborn}{aside}"), found, Shell(script=f"{marked}{directory}"))
+            marked = f"install -m 0600 -o {USER} -g {USER} /dev/null {FOUNDING}\n"
+            bare = Shell(script=f"{unborn}{stop}rm -rf {DATA}")
+            return (bare, found, Shell(script=f"{marked}{directory}"))
+        aside = f"{stop}[ ! -e {DATA} ] || {{ rm -rf {DATA}.old && mv {DATA} {DATA}.old; }}\n"
         joined = "the cluster takes it as a new member"
         join = f"{self._join()}{directory}"  # at once: who is on the list must be able to start
         return (

@@ -41,6 +41,18 @@ def _works(cluster: Any, *, replicas: bool) -> None:
         assert cluster.answers("replica", "SELECT pg_is_in_recovery()") == "t"
 
 
+# ── etcd alone, of which a first apply reached one host ─────────────────────────────────────────
+def test_an_etcd_that_was_founded_in_part_is_founded_anew(new_cluster: Any) -> None:
+    cluster = new_cluster()
+    cluster.write({"hosts": _hosts(cluster, e1=["etcd"], e2=["etcd"], e3=["etcd"])})
+    cluster.document("up", "--only", "e1", "--yes")
+    assert "of a founding that never came to a leader" in cluster.run("plan").stdout
+    cluster.document("apply", "--yes")
+    cluster.in_sync()
+    assert cluster.status()["etcd"]["quorum"] is True
+    cluster.run("destroy", "--yes")
+
+
 # ── one host, with Patroni from PyPI and a small etcd ───────────────────────────────────────────
 @pytest.fixture(scope="module")
 def solo(new_cluster: Any) -> Iterator[Any]:

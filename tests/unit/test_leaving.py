@@ -216,7 +216,8 @@ def test_a_founding_that_came_to_no_leader_is_done_anew(world_of: Any) -> None:
     for change in (c for c in plan.pending if isinstance(c.resource, EtcdMember)):
         scripts = "".join(getattr(step, "script", "") for step in change.resource.steps(change))
         assert "member add" not in scripts
-        assert scripts.index("pgha.founding") < scripts.index("mv /var/lib/etcd")
+        assert scripts.index("pgha.founding") < scripts.index("rm -rf /var/lib/etcd")
+        assert not change.resource.differs("data", EtcdMember.THERE, EtcdMember.UNBORN)
 
 
 def test_data_that_counts_is_joined_and_never_founded_beside(world_of: Any) -> None:
