@@ -234,7 +234,8 @@ def _warm(recorder: Recorder, wanted: Set[Kind], *, seconds: float) -> None:
         if time.monotonic() > end:
             kind = _OverloadedError if recorder.slow() else PghaError
             if not answered:
-                raise _unanswered({a.said for a in recorder.attempts if a.said}, kind)
+                said = {a.said for a in recorder.attempts if a.said}
+                raise _unanswered(said or {f"for {seconds:g} s"}, kind)
             raise kind(
                 f"in {seconds:g} s no host said over SSH that Patroni has it written to",
                 do="pgha-build status says what Patroni answers.",
