@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from shlex import quote
 
 from builder.cli.output import show_json
 from builder.connection_files import home_of, write_connection_files, write_service_file
@@ -31,8 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for side, uri in uris.items():
         print(f"{side:<9} {uri}")
-    print(f"\nPGSERVICEFILE={services} psql service={workspace.spec.name}")
-    print(f"PGPASSFILE={files['pgpass']} PGSSLROOTCERT={files['ca']} PGSSLMODE=verify-full")
+    service, passfile, ca = (quote(files[name]) for name in ("service", "pgpass", "ca"))
+    print(f"\nPGSERVICEFILE={service} psql service={workspace.spec.name}")
+    print(f"PGPASSFILE={passfile} PGSSLROOTCERT={ca} PGSSLMODE=verify-full")
     return 0
 
 

@@ -78,8 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write_vagrantfile(folder: Path) -> None:
-    """Ours, unless Vagrant finds one from there already."""
-    if any((above / "Vagrantfile").is_file() for above in (folder, *folder.parents)):
+    """Ours, unless there is one."""
+    if (folder / "Vagrantfile").is_file():
         return
     packed = Path(builder.__file__).parent / "_templates" / "Vagrantfile"
     source = packed if packed.is_file() else Path(builder.__file__).parents[1] / "Vagrantfile"

@@ -74,7 +74,17 @@ def _asks(command: str | None) -> Callable[[], str]:
     """Once per run, however often hosts are connected to, and only when one of them wants it."""
     if command:
         return _once(lambda: _printed_by(command))
-    return _once(lambda: getpass.getpass("Password for sudo on the hosts: "))
+    return _once(_typed)
+
+
+def _typed() -> str:
+    try:
+        return getpass.getpass("Password for sudo on the hosts: ")
+    except EOFError:
+        raise MachineError(
+            "sudo on the hosts wants a password, and there is nobody here to be asked",
+            do="machines.sudo_password_command names a command that prints it.",
+        ) from None
 
 
 def _once(ask: Callable[[], str]) -> Callable[[], str]:
@@ -97,7 +107,14 @@ def _printed_by(command: str) -> str:
             f"machines.sudo_password_command failed with status {done.returncode}",
             do="Run it by hand: it must print the password, and nothing else.",
         )
-    return done.stdout.rstrip("\n")
+    password = done.stdout.rstrip("\n")
+    if len(password.splitlines()) > 1:
+        raise MachineError(
+            "machines.sudo_password_command prints several lines",
+            why="sudo reads the first, and root's shell would carry out the rest.",
+            do="Let it print the password alone: … | head -n 1",
+        )
+    return password
 
 
 def _endpoint(host: Host, config: OpenSshConfig) -> Endpoint:
@@ -106,12 +123,13 @@ def _endpoint(host: Host, config: OpenSshConfig) -> Endpoint:
     ssh = host.ssh
     files = [str(ssh.identity_file)] if ssh.identity_file else said.get("identityfile", [])
     hostname = _first(said, "hostname")
+    user = ssh.user or _first(said, "user")
     return Endpoint(
         host=host.name,
         address=host.address if hostname == host.name else hostname,
         port=ssh.port or int(_first(said, "port")),
-        user=ssh.user or _first(said, "user"),
-        identity_files=tuple(Path(file).expanduser() for file in files),
+        user=user,
+        identity_files=_identities(files, said, host.name, user),
         host_keys=(ssh.host_key,) if ssh.host_key else (),
         known_hosts=_known_hosts(said),
         ssh_config=config.file,
@@ -121,6 +139,21 @@ def _endpoint(host: Host, config: OpenSshConfig) -> Endpoint:
 
 def _first(said: Said, key: str) -> str:
     return next(iter(said.get(key, ())), "")
+
+
+def _identities(files: Sequence[str], said: Said, name: str, user: str) -> tuple[Path, ...]:
+    """`ssh -G` leaves tokens as they are written (ssh_config(5), TOKENS)."""
+    tokens = {
+        "%%": "%",
+        "%d": str(Path.home()),
+        "%h": _first(said, "hostname"),
+        "%n": name,
+        "%p": _first(said, "port"),
+        "%r": user,
+        "%u": getpass.getuser(),
+    }
+    known = re.compile("|".join(tokens))
+    return tuple(Path(known.sub(lambda m: tokens[m[0]], file)).expanduser() for file in files)
 
 
 def _known_hosts(said: Said) -> tuple[Path, ...]:
@@ -153,14 +186,13 @@ def _through(
         name = place["address"] or place["name"]
         said = config.of(name)
         own = _first(said, "proxyjump")
+        user_there = login or config.own(said, "user") or user or _first(said, "user")
         way = Endpoint(
             host=name,
             address=_first(said, "hostname"),
             port=int(port or _first(said, "port")),
-            user=login or config.own(said, "user") or user or _first(said, "user"),
-            identity_files=tuple(
-                Path(file).expanduser() for file in said.get("identityfile", files)
-            ),
+            user=user_there,
+            identity_files=_identities(said.get("identityfile", files), said, name, user_there),
             known_hosts=_known_hosts(said),
             jump=way or (_through(own, config, user, files) if own != words else None),
         )

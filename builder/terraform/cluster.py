@@ -159,9 +159,13 @@ class ClusterResource(Resource):  # type: ignore[misc]
                 path=["deletion_protection"],
             )
             return current
+        cluster = cluster_of(current)
         try:
-            cluster_of(current).destroy(tell)
+            cluster.destroy(tell)
         except MachineError as error:
+            if cluster.made_by_us:  # they may run still: Terraform must go on knowing them
+                complain(ctx.diagnostics, error)
+                return current
             ctx.diagnostics.add_warning(
                 f"{current['id']} goes on running, and is no longer Terraform's",
                 "\n".join(filter(None, (error.what, error.why, error.do))),

@@ -127,7 +127,8 @@ def serve() -> None:
         futures.ThreadPoolExecutor(max_workers=10),
         options=[("grpc.max_receive_message_length", 64 << 20)],
     )
-    rpc.add_ProviderServicer_to_server(guarded(Servicer(PghaProvider())), server)
+    provider = PghaProvider()
+    rpc.add_ProviderServicer_to_server(guarded(Servicer(provider)), server)
     controller_rpc.add_GRPCControllerServicer_to_server(shutdown, server)
     stdio_rpc.add_GRPCStdioServicer_to_server(_Stdio(), server)
     certificate, credentials = _identity()
@@ -140,7 +141,8 @@ def serve() -> None:
         print("|".join(map(str, head)), flush=True)
         while not shutdown.over.wait(1.0):
             if os.getppid() != parent:
-                break  # Terraform is gone without a word
+                provider.stop()  # Terraform is gone without a word: nobody hears what comes of it
+                break
         server.stop(grace=1).wait()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import registry
-from builder.connection_files import write_connection_files
+from builder.connection_files import home_of, remove_connection_files, write_connection_files
 from builder.engine import render
 from builder.engine.desired import present
 from builder.engine.diff import difference
@@ -128,8 +128,14 @@ class Cluster:
             return replace(done, failures=(*done.failures, str(error)))
         return done
 
+    @property
+    def made_by_us(self) -> bool:
+        """Whether there are machines to unmake."""
+        return self.workspace.spec.machines.provider != "existing"
+
     def destroy(self, progress: Progress) -> None:
         self.workspace.provider.destroy(progress)
+        remove_connection_files(home_of(self.workspace))
 
     def status(self) -> tuple[Mapping[str, Any], list[str]]:
         """The JSON of `pgha-build status`, and what is wrong."""

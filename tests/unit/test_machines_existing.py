@@ -1,4 +1,4 @@
-"""Hosts that exist already: how the spec and ssh_config together say they are reached."""
+"""Hosts that exist already, and how they are reached; and what virtual machines are asked for."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.errors import MachineError
 from builder.machines.existing import ExistingProvider
+from builder.machines.vagrant.settings import machines
 from builder.spec.read import read_spec
 from builder.transport.base import Endpoint
 from builder.transport.openssh import command
@@ -26,7 +28,7 @@ Host pg1
 Host gate
     HostName gate.example.net
     User porter
-    IdentityFile ~/.ssh/gate
+    IdentityFile ~/.ssh/%n/%r@%h:%p%%
 Host lb1
     ProxyJump none
 """
@@ -38,6 +40,13 @@ hosts:
   etcd1: {{address: 10.0.0.11, roles: [etcd], ssh: {{jump: "gate", port: 2222}}}}
   pg1: {{address: 10.0.0.21, roles: [etcd]}}
   lb1: {{address: 10.0.0.31, roles: [etcd]}}
+"""
+SPEC_VAGRANT = """
+name: orders
+machines: {{provider: vagrant}}
+hosts:
+  one: {{address: 10.0.0.31, roles: [etcd, patroni, haproxy, keepalived]}}
+keepalived: {{virtual_ip: {virtual_ip}}}
 """
 Reach = Callable[..., ExistingProvider]
 
@@ -76,8 +85,6 @@ def test_the_spec_wins_and_ssh_config_fills_in(reach: Reach) -> None:
 def test_a_jump_host_is_looked_up_in_ssh_config_too(reach: Reach) -> None:
     endpoint = reach().endpoints()["etcd1"]
     assert way(endpoint) == [("porter", "gate.example.net", 2022)]
-    assert endpoint.jump
-    assert endpoint.jump.identity_files == (Path.home() / ".ssh/gate",)
 
 
 def test_the_way_may_lead_through_several_hosts(reach: Reach) -> None:
@@ -141,8 +148,34 @@ def test_sudos_password_is_asked_for_once_per_run_and_only_when_it_is_wanted(
     assert asked.read_text() == "x\n"
 
 
+def test_more_than_a_password_is_not_given_to_a_root_shell(reach: Reach) -> None:
+    """As password stores keep it: sudo would read a line, and sh the others."""
+    provider = reach(", sudo_password_command: 'echo secret; echo \"user: admin\"'")
+    asked = next(iter(provider.endpoints().values())).sudo_password
+    assert asked
+    with pytest.raises(MachineError, match="prints several lines") as refused:
+        asked()
+    assert "secret" not in str(refused.value)
+
+
+def test_the_name_of_a_key_may_follow_from_the_host(reach: Reach) -> None:
+    gate = reach().endpoints()["etcd1"].jump
+    assert gate
+    (file,) = gate.identity_files
+    assert file == Path.home() / ".ssh/gate/porter@gate.example.net:2022%"
+
+
 def test_a_file_that_ssh_cannot_read_is_said_in_its_words(reach: Reach, tmp_path: Path) -> None:
     provider = reach()
     (tmp_path / "ssh_config").write_text("Hots pg1\n")
     with pytest.raises(MachineError, match=r"(?s)ssh could not read its configuration.*hots"):
         provider.endpoints()
+
+
+def test_machines_of_vagrant_are_in_one_network_also_with_an_address_alone(
+    world_of: Any,
+) -> None:
+    text = SPEC_VAGRANT.format(virtual_ip="10.0.0.100/32")
+    assert {machine.netmask for machine in machines(world_of(text).spec)} == {"255.255.255.0"}
+    text = SPEC_VAGRANT.format(virtual_ip="10.0.0.100/25")
+    assert {machine.netmask for machine in machines(world_of(text).spec)} == {"255.255.255.128"}

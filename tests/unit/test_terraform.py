@@ -16,7 +16,7 @@ from tf.utils import read_dynamic_value, to_dynamic_value
 from builder import terraform
 from builder.cli.terraform import install
 from builder.engine.execute import Apply, Result
-from builder.errors import PghaError
+from builder.errors import MachineError, PghaError
 from builder.resources.base import Absent, Present, Unknown
 from builder.terraform.cluster import ClusterResource
 from builder.terraform.inside import RoleResource
@@ -406,3 +406,16 @@ def test_progress_goes_where_terraform_reads_logs(capsys: Any) -> None:
     tell("pg1", "unit:patroni.service")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "[INFO] pg1: unit:patroni.service\n")
+
+
+def test_machines_that_could_not_be_unmade_stay_terraforms(
+    asked: Servicer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runs_still(*_: Any) -> None:
+        raise MachineError("pg1 survives SIGKILL")
+
+    monkeypatch.setattr(Cluster, "destroy", runs_still)
+    before = state(tmp_path, deletion_protection=False)
+    said = apply(asked, before, None)
+    assert errors(said) == ["pg1 survives SIGKILL"]
+    assert read_dynamic_value(said.new_state) == before

@@ -97,6 +97,10 @@ class LabHost:
         record = self.place.directory / "rootfs"
         return record.exists() and record.stat().st_size > 0
 
+    def forget(self) -> None:
+        """Before it is deleted: half of that must not count as a whole host."""
+        (self.place.directory / "rootfs").unlink(missing_ok=True)
+
     def create(self, lower: Path, address: IPv4Address, disks: Sequence[str]) -> None:
         """Make the host's directory; one that was made only half is made over."""
         for name, mode in (("work", 0o700), ("root", 0o755), ("upper", 0o755), ("disks", 0o700)):

@@ -24,6 +24,7 @@ BRIDGE = "br0"
 GATEWAY = "gateway"
 INTERFACE = "host0"
 PACKAGE_CACHE_PORT = 3142
+UPSTREAM = "PGHA_PACKAGES_UPSTREAM"  # a variable: the proxy beyond the package cache
 NETWORK_RECORD = "lab.network"  # no host can be called so, for its dot
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")

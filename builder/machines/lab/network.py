@@ -74,14 +74,27 @@ def _overlaps(route: dict[str, Any], layout: Layout) -> bool:
 
 def whole(layout: Layout) -> bool:
     """Is every part of the network there?"""
+    return linked(layout) and _has_way_out(layout)
+
+
+def linked(layout: Layout) -> bool:
+    """Do the hosts reach each other and this machine?"""
     try:
         inside = run(["ip", "-o", "link"], namespace=layout.namespace_path)
         outside = run(["ip", "-o", "-4", "address", "show", "dev", layout.veth, "up"])
+    except MachineError:
+        return False
+    gateway = f" {layout.gateway}/" in outside
+    parts = (f" {BRIDGE}: " in inside, f" {GATEWAY}@" in inside, gateway)
+    return all(parts) and any(route.get("dev") == layout.veth for route in _routes())
+
+
+def _has_way_out(layout: Layout) -> bool:
+    try:
         run(["nft", "list", "table", "ip", layout.table])
     except MachineError:
         return False
-    parts = (f" {BRIDGE}: " in inside, f" {GATEWAY}@" in inside, str(layout.gateway) in outside)
-    return all(parts) and any(route.get("dev") == layout.veth for route in _routes())
+    return True
 
 
 def make(layout: Layout) -> None:
@@ -104,10 +117,13 @@ def make(layout: Layout) -> None:
         namespace=layout.namespace_path,
     )
     _allow_many_hosts()
-    _open_the_way_out(layout)
+    open_the_way_out(layout)
 
 
-def _open_the_way_out(layout: Layout) -> None:
+def open_the_way_out(layout: Layout) -> None:
+    """Through this machine; also where a firewall's reload has swept it away."""
+    if _has_way_out(layout):
+        return
     rule = f"ip saddr {layout.network} ip daddr != {layout.network} masquerade"
     run(
         ["nft", "-f", "-"],
@@ -132,12 +148,15 @@ def remove(layout: Layout) -> None:
 
 
 def stop_forwarding_unless_needed() -> None:
-    """Give the machine's interfaces their setting back once no lab is left."""
+    """Give the machine's interfaces their setting back once no lab is left.
+
+    Not where somebody has turned forwarding on for all since: it may rely on these.
+    """
     with locked(STATE):
         if any(STATE.glob(f"*/{NETWORK_RECORD}")) or not _FORWARDING.is_dir():
             return
         for device in _FORWARDING.iterdir():
-            if _conf(device.name).exists():
+            if _conf(device.name).exists() and _conf("all").read_text().strip() == "0":
                 _conf(device.name).write_text("0")
             device.unlink()
 

@@ -4,7 +4,7 @@ Packages never change under their name, so they are kept; anything else passes t
 ask for the same package at once share one download and receive it while it comes in. Every host
 keeps its own archives directory and apt's own locks; that is why this is a proxy and not a shared
 directory. Runs as a process of its own in the lab's cgroup:
-`python -m builder.machines.lab.package_cache ADDRESS PORT DIRECTORY [UPSTREAM-PROXY]`.
+`python -m builder.machines.lab.package_cache ADDRESS PORT DIRECTORY`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO
+
+from builder.machines.lab.layout import UPSTREAM
 
 _BLOCK = 1 << 18
 _PASSED = ("If-Modified-Since", "If-Range", "Range", "User-Agent", "Cache-Control")
@@ -188,9 +190,9 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 256
 
 
-def main(address: str, port: str, directory: str, upstream: str = "") -> None:
+def main(address: str, port: str, directory: str) -> None:
     Path(directory).mkdir(parents=True, exist_ok=True)
-    Handler.store = Store(Path(directory), upstream or None)
+    Handler.store = Store(Path(directory), os.environ.get(UPSTREAM))
     Server((address, int(port)), Handler).serve_forever()
 
 

@@ -9,7 +9,7 @@ import time
 
 from builder.errors import MachineError
 from builder.machines.lab.cgroup import Group
-from builder.machines.lab.layout import CACHE, PACKAGE_CACHE_PORT, Layout
+from builder.machines.lab.layout import CACHE, PACKAGE_CACHE_PORT, UPSTREAM, Layout
 from builder.machines.lab.mirror import apt_settings
 
 _START_SECONDS = 15
@@ -31,7 +31,11 @@ def ensure_package_cache(layout: Layout) -> None:
             stdout=output,
             stderr=output,
             cwd="/",
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path)},
+            env={
+                "PATH": "/usr/bin:/bin",
+                "PYTHONPATH": ":".join(sys.path),
+                UPSTREAM: apt_settings().get("Acquire::http::Proxy", ""),  # may hold a password
+            },
             check=True,
         )
 
@@ -58,7 +62,6 @@ def _listens(layout: Layout) -> bool:
 
 
 def _command(layout: Layout) -> list[str]:
-    upstream = apt_settings().get("Acquire::http::Proxy", "")
     module = ["-m", "builder.machines.lab.package_cache"]
     where = [str(layout.gateway), str(PACKAGE_CACHE_PORT), str(CACHE / "packages")]
-    return [sys.executable, *module, *where, upstream]
+    return [sys.executable, *module, *where]

@@ -75,6 +75,7 @@ class LabProvider:
             progress("", "takes the lab down")
             for host in self._hosts():
                 host.thaw_disks()
+                host.forget()
             self._end_processes()
             network.remove(self.layout)
             self._remove_nspawn_leftovers()
@@ -111,6 +112,7 @@ class LabProvider:
         with self._locked():
             dead = self.host(host)
             dead.kill()
+            dead.forget()
             run(["rm", "-rf", "--one-file-system", str(dead.place.directory)])
 
     def freeze(self, host: str) -> None:
@@ -166,7 +168,8 @@ class LabProvider:
         with locked(STATE):
             network.refuse_overlap(self.layout)
             network.claim(self.layout)
-        if network.whole(self.layout):
+        if network.linked(self.layout):
+            network.open_the_way_out(self.layout)
             return
         self._end_processes()
         network.remove(self.layout)

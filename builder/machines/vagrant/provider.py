@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -121,13 +122,12 @@ class VagrantProvider:
 
     # ── Vagrant itself ──────────────────────────────────────────────────────────────────────────
     def _root(self) -> Path:
-        """Where the Vagrantfile is: beside cluster.yml or above, as Vagrant itself would look."""
+        """Beside cluster.yml: another further up may be another's, or another cluster's."""
         here = self._spec.path.parent
-        for folder in (here, *here.parents):
-            if (folder / "Vagrantfile").is_file():
-                return folder
+        if (here / "Vagrantfile").is_file():
+            return here
         raise MachineError(
-            f"there is no Vagrantfile in {here} or above",
+            f"there is no Vagrantfile in {here}",
             why="machines.provider is `vagrant`; the Vagrantfile makes the machines.",
             do="pgha-build init --provider vagrant writes one beside cluster.yml.",
         )
@@ -155,7 +155,7 @@ class VagrantProvider:
         return {
             **os.environ,
             "PGHA_SPEC": str(self._spec.path),
-            "PGHA_BUILD": f"{sys.executable} -m builder",
+            "PGHA_BUILD": shlex.join([sys.executable, "-m", "builder"]),
             "VAGRANT_DEFAULT_PROVIDER": "libvirt",
         }
 

@@ -94,8 +94,9 @@ def strangers(spec: ClusterSpec) -> Iterable[Problem]:
 
 
 def _prefix(spec: ClusterSpec) -> IPv4Interface:
-    """The network's size is the virtual IP's; without one, a /24."""
-    return IPv4Interface(spec.sections.get("keepalived", {}).get("virtual_ip") or "10.0.0.1/24")
+    """The network's size is the virtual IP's; without one, or where it is but an address, a /24."""
+    found = IPv4Interface(spec.sections.get("keepalived", {}).get("virtual_ip") or "10.0.0.1/24")
+    return found if found.network.prefixlen < 32 else IPv4Interface(f"{found.ip}/24")
 
 
 CHECKS = (strangers,)
