@@ -59,9 +59,14 @@ class Block(Resource):
     def _rewrite(self, addition: str) -> str:
         """The file without our block, then what `addition` prints; in place of the old one."""
         path, new = quoted([self.name]), quoted([self.name + ".pgha-new"])
-        keep = f"sed '/^{_BEGIN}$/,/^{_END}$/d' {path}"
+        keep = f"sed -e '/^{_BEGIN}$/,/^{_END}$/d' -e '$a\\' {path}"  # with a last line's end
+        ours = f"grep -qxF {quoted([_BEGIN])} {path} && ! grep -qxF {quoted([_END])} {path}"
+        torn = (
+            f'"{self.name} has our first line, {_BEGIN}, and not our last, {_END}: mend it by hand"'
+        )
         return (
-            f"[ -e {path} ] || : >{path}; cp -p {path} {new} && "
+            f"[ -e {path} ] || : >{path}; if {ours}; then echo {torn} >&2; exit 1; fi\n"
+            f"cp -p {path} {new} && "
             f"{{ {keep}; {addition}; }} >{new} && sync {new} && mv -fT {new} {path}"
         )
 

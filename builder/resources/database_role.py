@@ -13,15 +13,24 @@ from builder.resources.steps import Step
 from builder.security.secret import Secret
 
 _MEMBER_OF = "member_of."
-_FLAGS = ("login", "superuser", "createdb", "createrole", "replication")
+_COLUMNS = {
+    "login": "rolcanlogin",
+    "superuser": "rolsuper",
+    "createdb": "rolcreatedb",
+    "createrole": "rolcreaterole",
+    "replication": "rolreplication",
+    "bypassrls": "rolbypassrls",
+}
+_FOR_EVER = "infinity"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseRole(Resource):
     """A role; `verifier` is its SCRAM verifier, computed here, so no server ever logs a password.
 
-    `flags` are the attributes it has of login, superuser, createdb, createrole, replication; all
-    others are taken away. `member_of` lists roles it is granted. Each is an attribute of its own:
+    `flags` are the attributes it has of login, superuser, createdb, createrole, replication,
+    bypassrls; all others are taken away. Its password never expires.
+    `member_of` lists roles it is granted. Each is an attribute of its own:
     so the manifest knows which we granted, and those are revoked when they leave the spec;
     memberships that others granted are left alone.
     `may_execute` lists functions of pg_catalog as PostgreSQL writes them, such as `f(text,bigint)`.
@@ -45,6 +54,7 @@ class DatabaseRole(Resource):
             wanted["password"] = hashlib.sha256(text.encode()).hexdigest()
         wanted |= _memberships(self.member_of)
         wanted["connection_limit"] = self.connection_limit
+        wanted["valid_until"] = _FOR_EVER
         if self.may_execute:
             wanted["may_execute"] = tuple(sorted(self.may_execute))
         return wanted
@@ -56,15 +66,11 @@ class DatabaseRole(Resource):
     def probe(cls, wanted: Sequence[Self]) -> str:
         names = ", ".join(literal(role.name) for role in wanted)
         flags = ", ".join(
-            f"CASE WHEN {column} THEN '{flag} ' ELSE '' END"
-            for flag, column in zip(
-                _FLAGS,
-                ("rolcanlogin", "rolsuper", "rolcreatedb", "rolcreaterole", "rolreplication"),
-                strict=True,
-            )
+            f"CASE WHEN {column} THEN '{flag} ' ELSE '' END" for flag, column in _COLUMNS.items()
         )
         statement = (
             f"SELECT a.rolname, concat({flags}), rolconnlimit, "
+            f"coalesce(rolvaliduntil::text, '{_FOR_EVER}'), "
             "coalesce(encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex'), 'none'), "
             "(SELECT coalesce(string_agg(g.rolname, ' '), '') FROM pg_auth_members m "
             "JOIN pg_roles g ON g.oid = m.roleid "
@@ -79,19 +85,20 @@ class DatabaseRole(Resource):
         rows = answer(output)
         if isinstance(rows, Absent | Unknown):
             return {role.name: rows for role in wanted}
-        found = {row[0]: row for row in rows if len(row) == 6}
+        found = {row[0]: row for row in rows if len(row) == 7}
         return {
             role.name: role._observed(found[role.name]) if role.name in found else Absent()
             for role in wanted
         }
 
     def _observed(self, row: Sequence[str]) -> Observed:
-        _, flags, limit, password, groups, functions = row
+        _, flags, limit, until, password, groups, functions = row
         seen: dict[str, object] = {"flags": tuple(sorted(flags.split()))}
         if self.verifier is not None:
             seen["password"] = password
         seen |= _memberships(groups.split())
         seen["connection_limit"] = int(limit)
+        seen["valid_until"] = until
         if self.may_execute:
             seen["may_execute"] = tuple(sorted(set(functions.split()) & set(self.may_execute)))
         return Present(attributes=seen)
@@ -99,8 +106,8 @@ class DatabaseRole(Resource):
     def steps(self, change: Change) -> Sequence[Step]:
         name = identifier(self.name)
         verb = "ALTER" if isinstance(change.observed, Present) else "CREATE"
-        options = [flag if flag in self.flags else f"no{flag}" for flag in _FLAGS]
-        options.append(f"connection limit {self.connection_limit}")
+        options = [flag if flag in self.flags else f"no{flag}" for flag in _COLUMNS]
+        options.append(f"connection limit {self.connection_limit} valid until '{_FOR_EVER}'")
         if self.verifier is not None:
             options.append(f"password {literal(self.verifier.reveal())}")
         grants = [f"GRANT {identifier(group)} TO {name};" for group in self.member_of]

@@ -34,7 +34,8 @@ class Directory(Resource):
         return {directory.name: _observed(found.get(directory.name)) for directory in wanted}
 
     def steps(self, change: Change) -> Sequence[Step]:
-        ownership = ("-m", self.mode, "-o", self.owner, "-g", self.group)
+        # Five digits: with fewer, install leaves a setgid bit that is there.
+        ownership = ("-m", self.mode.zfill(5), "-o", self.owner, "-g", self.group)
         return (Run(argv=("install", "-d", *ownership, "--", self.name)),)
 
     @classmethod

@@ -74,17 +74,6 @@ def path(doc: str, *, default: str | None = None) -> Rule:
     )
 
 
-def hostname(doc: str, *, default: str | None = None) -> Rule:
-    """A DNS name or an IPv4 address."""
-    return text(
-        doc,
-        default=default,
-        pattern=HOSTNAME,
-        expects="a host name or an IPv4 address",
-        longest=253,
-    )
-
-
 def ipv4(doc: str, *, default: str | None = None) -> Rule:
     """An IPv4 address of one host."""
     rule = text(doc, default=default, pattern=IPV4, expects="an IPv4 address such as 10.77.0.21")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha256
 
 from builder.resources.base import Resource
 from builder.resources.directory import Directory
+from builder.resources.file import File
 from builder.resources.unit import Unit
 from builder.role import Context
 from builder.spec.model import ClusterSpec
@@ -21,7 +23,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
     packages = ctx.packages("haproxy", "curl")
     needs = tuple(package.address for package in packages)
     authority = ctx.authority_file(CA_FILE, CA, needs=needs)
-    config = _config(ctx, (*needs, authority.address))
+    config, in_force = _config(ctx, authority)
     directory = f"/etc/systemd/system/{UNIT}.d"
     drop_in = ctx.file(
         f"{directory}/pgha-build.conf", "haproxy/drop-in.conf", options={"needs": needs}
@@ -33,7 +35,8 @@ def resources(ctx: Context) -> Iterable[Resource]:
         needs=(ctx.address("sysctl", "net.ipv4.ip_nonlocal_bind"),),
         restart_on=(packages[0].address, drop_in.address),
         reload_on=(config.address, authority.address),
-        after_restart=_serving(ctx),
+        after_restart=in_force,
+        after_reload=in_force,
         last=holds_address(ctx.spec),
         group="balancer",
     )
@@ -47,18 +50,31 @@ def holds_address(spec: ClusterSpec) -> str:
     return f"ip -o -4 address show to {virtual.split('/')[0]}/32 | wc -l"
 
 
-def _serving(ctx: Context) -> str:
+def _config(ctx: Context, authority: File) -> tuple[File, str]:
+    """The file, and shell that holds once HAProxy goes by it.
+
+    A reload that fails, for a port that another has, leaves the old HAProxy as it was, and says so
+    only in the unit's status. So it tells which configuration it goes by.
+    """
+    plain = _rendered(ctx, authority, "")
+    digest = sha256(plain.content + authority.content).hexdigest()[:16]
     port = ctx.section("haproxy")["status_port"]
-    return f"curl -fsS -m 2 -o /dev/null http://127.0.0.1:{port}/healthy"
+    asked = f"curl -fsS -m 2 http://127.0.0.1:{port}/configuration"
+    in_force = (
+        f'said=$({asked} 2>&1) && [ "$said" = {digest} ] || {{\n'
+        f'  state=$(systemctl show -P StatusText {UNIT})\n  echo "HAProxy does not go by its new '
+        'file: ${state:-$said}"; exit 1\n}'
+    )
+    return _rendered(ctx, authority, digest), in_force
 
 
-def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:
+def _rendered(ctx: Context, authority: File, digest: str) -> File:
     section = ctx.section("haproxy")
     return ctx.file(
         CONFIG,
         "haproxy/haproxy.cfg",
         options={
-            "needs": needs,
+            "needs": (*authority.needs, authority.address),
             "mode": "0640",
             "group": "haproxy",
             "check": ("haproxy", "-c", "-q", "-f", "{}"),
@@ -73,4 +89,5 @@ def _config(ctx: Context, needs: tuple[str, ...]) -> Resource:
         patroni=ctx.section("patroni"),
         timings=timings(ctx.spec),
         ca=CA_FILE,
+        digest=digest,
     )

@@ -56,13 +56,13 @@ def _balancers(spec: ClusterSpec) -> tuple[str, ...]:
 
 
 def sources(spec: ClusterSpec, host: Host, key: str) -> tuple[str, ...]:
-    """Who may connect where `key` names networks: these, and balancers; empty: anybody.
+    """Who may connect: the networks that `key` names, and balancers; empty: anybody, for clients.
 
     The packet filter says so, too, where it is ours to say.
     """
     networks = spec.sections[NAME][key]
     own = ("127.0.0.0/8", client_address(spec, host), *_balancers(spec))
-    return tuple(dict.fromkeys((*networks, *own))) if networks else ()
+    return tuple(dict.fromkeys((*networks, *own))) if networks or key != "clients" else ()
 
 
 def openings(spec: ClusterSpec, host: Host) -> Iterable[Opening]:
@@ -111,7 +111,9 @@ SECTION = Section(
         "clients": list_of(
             cidr("A network."), "Networks that clients may come from; empty allows all."
         ),
-        "monitoring": list_of(cidr("A network."), "Networks that may read state and metrics."),
+        "monitoring": list_of(
+            cidr("A network."), "Networks that may read state and metrics; balancers always may."
+        ),
     },
     check=_check,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from builder.role import Role
 from roles.keepalived.desired import cluster_resources, resources
+from roles.keepalived.guard import guard
 from roles.keepalived.settings import NAME, SECTION, openings, promises
 from roles.keepalived.status import STATUS, holds
 
@@ -18,4 +19,5 @@ ROLE = Role(
     promises=promises,
     status=STATUS,
     watch=holds,
+    guard=guard,
 )

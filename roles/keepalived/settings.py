@@ -13,6 +13,7 @@ from roles._failover import timings
 from roles.haproxy.settings import witnesses
 
 NAME = "keepalived"
+_LEAST_PREFIX = 8
 
 
 def peers(spec: ClusterSpec, host: Host) -> tuple[str, ...]:
@@ -66,6 +67,12 @@ def _check_address(spec: ClusterSpec, virtual: str) -> Iterable[Problem]:
         yield Problem(path=path, message=f"{interface.ip} is not an address that a host can have")
     if interface.network.prefixlen == 32:
         return
+    if interface.network.prefixlen < _LEAST_PREFIX:
+        yield Problem(
+            path=path,
+            message=f"/{interface.network.prefixlen} would lead half of the world to the balancers",
+            advice="the prefix of the balancers' network, such as /24",
+        )
     outside = [
         h.name for h in spec.with_role(NAME) if ip_address(h.address) not in interface.network
     ]

@@ -34,6 +34,8 @@ from roles.patroni.settings import (
     server,
 )
 
+# As initdb makes it.
+_SUPERUSERS = ("login", "superuser", "createdb", "createrole", "replication", "bypassrls")
 # What pg_rewind reads the leader's files by (its docs, Notes); no superuser is needed then.
 _REWIND_READS_BY = (
     "pg_ls_dir(text,boolean,boolean)",
@@ -100,7 +102,7 @@ def _own(spec: ClusterSpec, secrets: Secrets, ready: tuple[str, ...]) -> Iterabl
     A cluster that was adopted has these only from here.
     """
     flags: Mapping[str, tuple[str, tuple[str, ...]]] = {
-        "superuser": (SUPERUSER, ("login", "superuser", "createdb", "createrole", "replication")),
+        "superuser": (SUPERUSER, _SUPERUSERS),
         "replication": (REPLICATION, ("login", "replication")),
         "rewind": (REWIND, ("login",)),
     }

@@ -78,17 +78,17 @@ def _chrony(ctx: Context) -> Iterable[Resource]:
 
 
 def _sysctl(ctx: Context) -> Iterable[Resource]:
-    """The live values, and a file that keeps them over a reboot."""
+    """The live values, and a file that keeps them over a reboot: the last of its kind counts."""
     wanted = dict(_EVERYWHERE)
     for role in ctx.host.roles:
         wanted |= _BY_ROLE.get(role, {})
     own = ctx.section(NAME)["sysctl"]
     wanted = {key: value for key, value in wanted.items() if COUNTERPARTS.get(key) not in own}
-    wanted |= own
+    wanted |= {key: " ".join(value.split()) for key, value in own.items()}
     lines = "".join(f"{key} = {value}\n" for key, value in sorted(wanted.items()))
     yield File(
         hosts=(ctx.host.name,),
-        name="/etc/sysctl.d/60-pgha-build.conf",
+        name="/etc/sysctl.d/zz-pgha-build.conf",
         content=f"# Managed by pgha-build: changes here are drift.\n{lines}".encode(),
     )
     for key, value in sorted(wanted.items()):

@@ -27,7 +27,7 @@ def applied(resource: DatabaseRole) -> Entry:
 
 def planned(wanted: DatabaseRole, before: DatabaseRole | None, *groups: str) -> Change:
     """`groups` are what PostgreSQL says that it is a member of."""
-    said = f"role primary\napp|login |-1|none|{' '.join(groups)}|\n"
+    said = f"role primary\napp|login |-1|infinity|none|{' '.join(groups)}|\n"
     observed = wanted.parse([wanted], said)["app"]
     return difference(wanted, observed, before and applied(before))
 
@@ -84,7 +84,7 @@ REWIND = DatabaseRole(hosts=("pg1",), name="rewind", may_execute=READS)
 
 
 def observed(*functions: str, role: DatabaseRole = REWIND) -> Present:
-    said = f"role primary\n{role.name}|login |-1|none||{' '.join(functions)}\n"
+    said = f"role primary\n{role.name}|login |-1|infinity|none||{' '.join(functions)}\n"
     seen = role.parse([role], said)[role.name]
     assert isinstance(seen, Present)
     return seen
@@ -108,6 +108,17 @@ def test_a_role_that_is_made_anew_may_execute_what_it_must() -> None:
     made = made_by(Absent())
     assert made.index("CREATE ROLE") < made.index("GRANT EXECUTE")
     assert made.count("GRANT EXECUTE") == len(READS)
+
+
+def test_what_lets_a_role_see_too_much_or_keeps_it_out_is_a_change() -> None:
+    said = "role primary\napp|login bypassrls |-1|2020-01-01 00:00:00+00|none||\n"
+    plain = DatabaseRole(hosts=("pg1",), name="app")
+    change = difference(plain, plain.parse([plain], said)["app"], None)
+    assert {item.name for item in change.attributes} == {"flags", "valid_until"}
+    (step,) = change.steps()
+    assert isinstance(step, Shell)
+    assert "nobypassrls" in step.stdin.decode()
+    assert "valid until 'infinity'" in step.stdin.decode()
 
 
 def test_functions_of_another_role_are_no_business_of_this_one() -> None:

@@ -25,15 +25,17 @@ from roles.patroni.guard import caution
 ADDRESSES = {
     **{f"etcd{n}": f"10.0.0.1{n}" for n in range(1, 7)},
     **{f"pg{n}": f"10.0.0.2{n}" for n in range(1, 5)},
+    **{f"lb{n}": f"10.0.0.3{n}" for n in range(1, 5)},
 }
 ETCD = ("etcd1", "etcd2", "etcd3")
 PG = ("pg1", "pg2")
 
 
 def spec(hosts: Sequence[str]) -> str:
-    roles = {host: "etcd" if host.startswith("etcd") else "patroni" for host in hosts}
-    lines = [f"  {h}: {{address: {ADDRESSES[h]}, roles: [{roles[h]}]}}" for h in hosts]
-    return "name: orders\nhosts:\n" + "\n".join(lines) + "\n"
+    roles = {"etcd": "etcd", "pg": "patroni", "lb": "haproxy, keepalived"}
+    lines = [f"  {h}: {{address: {ADDRESSES[h]}, roles: [{roles[h[:-1]]}]}}" for h in hosts]
+    address = "keepalived: {virtual_ip: 10.0.0.100/24}\n" if "lb" in "".join(hosts) else ""
+    return "name: orders\nhosts:\n" + "\n".join(lines) + f"\n{address}"
 
 
 def as_is(resource: Resource) -> Observed:
@@ -186,6 +188,17 @@ def test_who_stays_must_have_the_data_and_be_seen_to(world_of: Any) -> None:
     for kept in ({"empty": ["etcd3"]}, {"silent": ["etcd3"]}):
         with pytest.raises(PlanError, match=r"etcd1, etcd2\n|could not be looked at"):
             members.plan(**kept)
+
+
+def test_all_balancers_cannot_be_replaced_at_once(world_of: Any) -> None:
+    rest = (*ETCD, *PG)
+    with pytest.raises(PlanError, match="every balancer would leave at once: lb1, lb2") as refused:
+        Move(world_of, (*rest, "lb1", "lb2"), (*rest, "lb3", "lb4")).plan()
+    assert "Let lb1 stay" in refused.value.do
+    plan = Move(world_of, (*rest, "lb1", "lb2"), (*rest, "lb2", "lb3")).plan()
+    assert stopped(plan, "keepalived.service") == ["lb1"]
+    plan = Move(world_of, (*rest, "lb1", "lb2"), rest).plan()
+    assert stopped(plan, "keepalived.service") == ["lb1", "lb2"]
 
 
 def test_who_never_came_to_have_data_may_leave(world_of: Any) -> None:

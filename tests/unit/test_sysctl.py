@@ -21,7 +21,7 @@ def kept(world_of: Any, sysctl: str = "{}") -> tuple[set[str], str]:
     """The parameters of pg1, and the file that keeps them."""
     world = world_of(f"{SPEC}system: {{sysctl: {sysctl}}}\n")
     live = {r.name for r in world.resources if r.kind == "sysctl" and r.hosts == ("pg1",)}
-    file = world["pg1/file:/etc/sysctl.d/60-pgha-build.conf"]
+    file = world["pg1/file:/etc/sysctl.d/zz-pgha-build.conf"]
     assert isinstance(file, File)
     return live, file.content.decode()
 
