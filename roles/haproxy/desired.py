@@ -39,6 +39,7 @@ def resources(ctx: Context) -> Iterable[Resource]:
         after_reload=in_force,
         last=holds_address(ctx.spec),
         group="balancer",
+        timeout_seconds=60,
     )
 
 
