@@ -45,7 +45,7 @@ def test_the_lead_moves_and_nothing_is_lost(seven: Any) -> None:
     writes.nothing_lost(pause=SWITCHOVER_SECONDS)
     done(seven, "switchover", replica)  # which leads already
     assert seven.leader() == replica
-    assert f"{replica} leads, and answers" in refused(seven, "failover", leader)
+    assert f"{replica} leads\n" in refused(seven, "failover", leader)
     assert "its data is the one that counts" in refused(seven, "reinit", replica)
     seven.in_sync()
 
