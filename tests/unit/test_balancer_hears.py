@@ -51,5 +51,6 @@ def test_who_may_connect_is_said_to_haproxy_too(world_of: Any) -> None:
     allowed = ("10.9.0.0/16", "127.0.0.0/8", "10.0.0.100", "10.0.0.21", "10.0.0.22")
     lines = "".join(f"    acl allowed src {network}\n" for network in allowed)
     assert config.count(f"{lines}    tcp-request connection reject unless allowed\n") == 2
-    open_to_all = world_of(shared("a", "b"))["a/file:/etc/haproxy/haproxy.cfg"]
-    assert b"tcp-request" not in open_to_all.content
+    to_all = world_of(shared("a", "b"))["a/file:/etc/haproxy/haproxy.cfg"].content
+    assert to_all.count(b"tcp-request connection reject") == 1
+    assert to_all.index(b"tcp-request") > to_all.index(b"frontend state")  # never its own state
