@@ -205,12 +205,6 @@ def _alone(spec: ClusterSpec, leads: str) -> Sequence[Step]:
     )
     forced = ("FORCE_NEW_CLUSTER=true", f"LISTEN_CLIENT_URLS={_own(spec)}")
     own = etcdctl(_own(spec))
-    leader, synchronous = _key(spec, "leader"), _key(spec, "sync")
-    forget = (
-        f"led=$({own} get {leader} --print-value-only) || exit 1\n"
-        f'[ "$led" = {quoted([leads])} ] || '
-        f"{{ {own} del {leader} && {own} del {synchronous}; }} >/dev/null || exit 1\n"
-    )
     force = (
         f"systemctl stop {_ALONE} 2>/dev/null || :\n"
         # Asked to stop without a quorum, it takes as long as systemd lets it; it is safe to kill.
@@ -218,7 +212,7 @@ def _alone(spec: ClusterSpec, leads: str) -> Sequence[Step]:
         f"cp -a {ETCD_DATA} {ETCD_DATA}.before-$(date +%Y%m%dT%H%M%S) || exit 1\n"
         f"printf 'ETCD_%s\\n' {quoted(forced)} >{_FORCED}\n"
         f"{quoted(words)} || {{ journalctl -u {_ALONE} -n 3 -o cat --no-pager; exit 1; }}\n"
-        f"{forget if leads else ''}"
+        f"{_forgets_others(spec, leads) if leads else ''}"
         f"rm -f {_FORCED}; systemctl stop {_ALONE} && systemctl start --no-block etcd.service"
     )
     return (
@@ -228,6 +222,15 @@ def _alone(spec: ClusterSpec, leads: str) -> Sequence[Step]:
             condition=f"{own} endpoint health 2>&1",
             timeout_seconds=_START_SECONDS,
         ),
+    )
+
+
+def _forgets_others(spec: ClusterSpec, leads: str) -> str:
+    own, leader, synchronous = etcdctl(_own(spec)), _key(spec, "leader"), _key(spec, "sync")
+    return (
+        f"led=$({own} get {leader} --print-value-only) || exit 1\n"
+        f'[ "$led" = {quoted([leads])} ] || '
+        f"{{ {own} del {leader} && {own} del {synchronous}; }} >/dev/null || exit 1\n"
     )
 
 
