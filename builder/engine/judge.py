@@ -125,5 +125,5 @@ def _complaint(change: Change, seen: Look) -> str:
     after = diff.difference(resource, observed, None)
     if after.action is Action.NONE:
         return ""
-    left = ", ".join(item.name for item in after.attributes)
+    left = "; ".join(diff.told(resource, item) for item in after.attributes)
     return f"its steps ran without an error, and it still differs: {left}"

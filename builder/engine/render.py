@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from builder.engine.diff import told
 from builder.engine.plan import Plan
 from builder.expiry import first_to_end
 from builder.resources.base import (
@@ -14,7 +15,6 @@ from builder.resources.base import (
     Impact,
     Present,
     Unknown,
-    Value,
     shown,
 )
 from builder.security.secret import MASK
@@ -33,7 +33,6 @@ _VERBS = {
     Action.DECIDE: "is decided when what it needs is done",
 }
 _COLOURS = {"+": "32", "~": "33", "-": "31", "?": "36", "!": "31"}
-_DIGEST_LENGTH = 64
 
 
 def text(plan: Plan, *, colour: bool = False) -> str:
@@ -97,25 +96,7 @@ def _why(change: Change) -> str:
 def _attribute(change: Change, item: AttributeChange) -> Iterator[str]:
     if change.diff and item.name == "content":
         return
-    if change.resource.hides(item.name):
-        yield f"        {item.name}: {MASK}"
-    elif _is_digest(item.after):
-        yield f"        {item.name} differs"
-    else:
-        yield f"        {item.name}: {_value(item.before)} → {_value(item.after)}"
-
-
-def _is_digest(value: Value) -> bool:
-    return isinstance(value, str) and len(value) == _DIGEST_LENGTH and value.isalnum()
-
-
-def _value(value: Value) -> str:
-    value = shown(value)
-    if value is None:
-        return "(none)"
-    if isinstance(value, list):
-        return ", ".join(str(item) for item in value) or "(empty)"
-    return str(value)
+    yield f"        {told(change.resource, item)}"
 
 
 def _blocked(plan: Plan) -> Iterator[str]:

@@ -25,7 +25,7 @@ _PROPERTIES = (
     "ConditionResult,ConditionTimestampMonotonic"
 )
 _OWN = "/etc/systemd/system"
-_STARTS = ("start-pre", "start")
+_STARTS = ("start-pre", "start", "start-post")
 START_SECONDS = 15  # in which systemd starts what failed to start once more
 
 
@@ -34,9 +34,10 @@ class Unit(Resource):
     """A unit; `name` with its suffix. Its files are resources of their own.
 
     `restart_on` and `reload_on` are addresses whose change makes it restart or reload: once per
-    apply, however many of them change. `restart_impact` is what a restart costs the service. `wait`
-    is False for a unit whose start ends only when others have started too; a gate says when it is
-    up.
+    apply, however many of them change. `restart_impact` is what a restart costs the service. Those
+    of them in `stopped_by` stop it when they change: then it is just started, and no turn is waited
+    for. `wait` is False for a unit whose start ends only when others have started too; a gate says
+    when it is up.
 
     Of a rolling `group`, one member at a time is restarted. These are shell: `before_restart` is a
     condition that must come to hold first (it may work towards it), `after_restart` one that must
@@ -50,6 +51,7 @@ class Unit(Resource):
     running: bool = True
     enabled: bool | None = True
     restart_on: tuple[str, ...] = ()
+    stopped_by: tuple[str, ...] = ()
     reload_on: tuple[str, ...] = ()
     restart_impact: Impact = Impact.RESTART
     before_restart: str = ""
@@ -74,13 +76,18 @@ class Unit(Resource):
         return self.last
 
     def impact(self, change: Change) -> Impact:
-        if change.action is Action.CREATE or not _was_running(change):
+        if change.action is Action.CREATE or not self._is_running(change):
             return Impact.NONE
         if change.action is Action.DELETE:
             return self.restart_impact
         if self._restarts(change):
             return self.restart_impact
         return Impact.RELOAD if change.trigger else Impact.NONE
+
+    def _is_running(self, change: Change) -> bool:
+        """When the change's turn comes."""
+        stopped = not {*self.stopped_by}.isdisjoint(change.triggered)
+        return _was_running(change) and not stopped
 
     def _restarts(self, change: Change) -> bool:
         return change.trigger >= Impact.RESTART or change.changes("definition")
@@ -137,7 +144,7 @@ class Unit(Resource):
             steps.append(Shell(script=self._startup()))
         if not self.running:
             return (*steps, self._systemctl("stop"))
-        if not _was_running(change):
+        if not self._is_running(change):
             return (
                 *steps,
                 Run(argv=("systemctl", "reset-failed", self.name), accept=(0, 1)),

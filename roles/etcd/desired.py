@@ -63,15 +63,17 @@ def resources(ctx: Context) -> Iterable[Resource]:
     # etcd reads its own pair at each connection, and whom it trusts only at its start.
     trust = tuple(f.address for f in tls if f.kind == "file")
     changed = (packages[0].address, settings.address, member.address, unit.address, *trust)
-    yield _unit(ctx, needs=(member.address,), restart_on=changed)
+    yield _unit(ctx, member=member.address, restart_on=changed)
 
 
-def _unit(ctx: Context, *, needs: tuple[str, ...], restart_on: tuple[str, ...]) -> Unit:
+def _unit(ctx: Context, *, member: str, restart_on: tuple[str, ...]) -> Unit:
+    """Who joins is on the list already, and needed for quorum: it starts at once, out of turn."""
     return Unit(
         hosts=(ctx.host.name,),
         name=UNIT,
-        needs=needs,
+        needs=(member,),
         restart_on=restart_on,
+        stopped_by=(member,),
         group="etcd",
         before_restart=_may_be_missed(ctx),
         after_restart=_serves_again(ctx),

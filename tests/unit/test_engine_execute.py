@@ -219,6 +219,21 @@ def test_two_groups_on_the_same_hosts_each_have_their_own_leader(site: Site) -> 
     assert [host for host, *_, unit in begun if unit == "v.service"][-1] == "b"
 
 
+def test_what_a_change_has_stopped_starts_at_once_though_it_is_not_its_turn(site: Site) -> None:
+    """A second member can join etcd only when the one before it runs."""
+    wanted = [
+        replace(r, stopped_by=(str(r.restart_on[0]),)) if isinstance(r, Unit) else r
+        for r in led_by(site, "a", rolling(site, "abc"))
+    ]
+    started(site, wanted)
+    plan = site.plan(with_config(wanted, b"new\n"))
+    assert {change.impact for change in plan.pending} == {Impact.NONE}
+    assert site.apply(with_config(wanted, b"new\n")).exit_code == 0
+    said = site.said()
+    assert not [line for line in said if "restart" in line or "asked" in line]
+    assert in_sync(site, with_config(wanted, b"new\n"))
+
+
 def test_after_a_member_that_does_not_recover_no_other_is_touched(site: Site) -> None:
     started(site, rolling(site, "abc"))
     wanted = rolling(site, "abc", after_restart="echo it lags; false", timeout_seconds=1)
@@ -260,7 +275,7 @@ def test_success_is_what_a_second_look_says(site: Site) -> None:
     unit = _stopped(site, "fickle.service")
     result = site.apply([unit])
     assert [f.address for f in result.failed] == [unit.address]
-    assert "it still differs: state" in result.failed[0].said
+    assert "it still differs: state: failed" in result.failed[0].said
     assert not in_sync(site, [unit])
 
 

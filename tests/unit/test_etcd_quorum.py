@@ -186,6 +186,7 @@ def test_the_others_say_whether_the_data_of_a_member_is_of_any_use(
     [
         ("start-pre", "running"),
         ("start", "running"),
+        ("start-post", "running"),
         ("auto-restart", "activating (auto-restart)"),
     ],
 )
