@@ -18,8 +18,8 @@ from builder.drill import report
 from builder.drill.fault import Fault
 from builder.drill.faults import FAULTS
 from builder.drill.ground import Ground
-from builder.drill.inject import heal_leftovers
-from builder.drill.run import NotPossibleError, drill, obstacle
+from builder.drill.inject import NotInjectedError, heal_leftovers
+from builder.drill.run import NotPossibleError, drill, obstacle, recover
 from builder.drill.scene import Scene
 from builder.drill.table import line, rows
 from builder.drill.verdict import Result
@@ -35,12 +35,20 @@ INTERRUPTED = "interrupted"
 
 @dataclass(kw_only=True)
 class Record:
-    """What was done and on which `software`, why no more was, what was not possible, and why."""
+    """What was done and on which `software`, why no more was, what was not possible, and why.
+
+    `failed`: what could not be carried out, though it was not left out.
+    """
 
     software: Mapping[str, str]
     left_out: dict[str, str]
     results: list[Result] = field(default_factory=list)
-    stopped: str = ""
+    failed: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def stopped(self) -> str:
+        return "; ".join((*self.failed, *([INTERRUPTED] if self.interrupted else [])))
 
     def never_done(self) -> Mapping[str, str]:
         done = {result.fault.name for result in self.results}
@@ -76,6 +84,9 @@ def _carried_out(
     arguments: argparse.Namespace,
 ) -> int:
     ground = _ground(workspace, connections)
+    with locked(connections.reached(), "drill"):
+        if heal_leftovers(connections.reached(), ground.tell):
+            recover(ground)
     who = ground.healthy_scene()
     possible, left_out = _possible(ground, who, chosen, forgiving=arguments.all)
     if arguments.rounds:
@@ -88,7 +99,7 @@ def _carried_out(
     try:
         _drilled(connections, ground, possible, record, forgiving=arguments.all)
     except Exception as error:  # a mistake of ours: what was measured before is told
-        record.stopped = repr(error)
+        record.failed.append(repr(error))
         _told(workspace.spec, record, arguments)
         raise
     return _told(workspace.spec, record, arguments)
@@ -207,7 +218,10 @@ def _drilled(
     *,
     forgiving: bool,
 ) -> None:
-    """All, or those before the first that could not be carried out."""
+    """All, or those before the first that could not be carried out.
+
+    One that cannot be injected ends only what was asked for by name.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     for fault in possible:
@@ -223,12 +237,22 @@ def _drilled(
                 ground.tell("", f"not possible now: {error.what}")
                 record.left_out[fault.name] = error.what
                 continue
-            record.stopped = f"{fault.name} could not be carried out: {error}"
+            said = f"{fault.name} could not be carried out: {error}"
+            record.failed.append(_with_notes(said, error))
+            if forgiving and isinstance(error, NotInjectedError):
+                ground.tell("", record.failed[-1])
+                continue
             return
-        except KeyboardInterrupt:  # the fault is healed by now; what was measured is still told
-            record.stopped = INTERRUPTED
+        except KeyboardInterrupt as error:  # what was measured is still told
+            record.failed += getattr(error, "__notes__", [])
+            record.interrupted = True
             return
         ground.tell("", line(record.results[-1]))
+
+
+def _with_notes(said: str, error: BaseException) -> str:
+    """What could not be healed, either."""
+    return "\n".join((said, *getattr(error, "__notes__", [])))
 
 
 def _told(spec: ClusterSpec, record: Record, arguments: argparse.Namespace) -> int:
@@ -249,7 +273,7 @@ def _told(spec: ClusterSpec, record: Record, arguments: argparse.Namespace) -> i
             spec.name, results, stopped=stopped, left_out=left_out, software=record.software
         )
         _written(arguments.report, text)
-    if stopped == INTERRUPTED:
+    if record.interrupted:
         return 130
     return 0 if passed else 1
 

@@ -7,11 +7,25 @@ from builder.drill.fault import (
     BALANCER_DEAF,
     BALANCER_HUNG,
     BALANCER_LOST,
+    NO_PAUSE,
     Fault,
     needs_balancer_alone,
     needs_balancers,
 )
+from builder.drill.scene import Scene
 from builder.drill.steps import PowerOff
+
+
+def _standby(scene: Scene) -> str:
+    return next(h.name for h in scene.spec.with_role("keepalived") if h.name != scene.holder)
+
+
+def _needs_standby_alone(scene: Scene) -> str:
+    if reason := needs_balancers(scene):
+        return reason
+    shared = {"etcd", "patroni"} & {*scene.spec.hosts[_standby(scene)].roles}
+    return f"other roles share {_standby(scene)}" if shared else ""
+
 
 BALANCER_FAULTS = (
     Fault(
@@ -21,6 +35,15 @@ BALANCER_FAULTS = (
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
         obstacle=needs_balancer_alone,
+    ),
+    Fault(
+        name="balancer-standby-off",
+        doc="A balancer that does not hold the address loses its power.",
+        steps=lambda s: [PowerOff(host=_standby(s))],
+        writes=NO_PAUSE,
+        reads=NO_PAUSE,
+        outlasts=BALANCER_LOST,
+        obstacle=_needs_standby_alone,
     ),
     Fault(
         name="balancer-isolated",

@@ -17,6 +17,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from builder.drill.history import Attempt, Kind, Outcome
+from builder.drill.judge import USUAL_SECONDS
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -27,7 +28,6 @@ STATEMENT_SECONDS = 5.0
 NUMBERS = itertools.count(1)
 _CLIENTS = itertools.count(1)
 _BACK_OFF_SECONDS = 0.1
-_SLOW_SECONDS = 0.5  # from there on it is the machine that is slow
 _SLOW_SSH_SECONDS = 1.5
 _PATIENCE_SECONDS = 30
 
@@ -71,7 +71,7 @@ class Traffic:
 
     def bearable(self, took_seconds: float, ssh_seconds: float) -> Traffic:
         """What a cluster can bear on which one connection took so long, and one over SSH."""
-        return self.slowed(max(1.0, took_seconds / _SLOW_SECONDS, ssh_seconds / _SLOW_SSH_SECONDS))
+        return self.slowed(max(1.0, took_seconds / USUAL_SECONDS, ssh_seconds / _SLOW_SSH_SECONDS))
 
     def slowed(self, times: float) -> Traffic:
         """Fewer clients that pause and wait so many times longer."""
@@ -128,6 +128,8 @@ class Client(threading.Thread):
         try:
             connection = self._connected()
             if connection is None:
+                return None
+            if self.stopping.is_set():
                 return None
             sent = self._busy_since = time.monotonic()
             row = connection.execute(

@@ -13,6 +13,8 @@ from builder.drill.fault import (
     needs_own_etcd_disk,
 )
 
+_SLOW_SECONDS = 5.0  # a commit is several writes, and each may wait for another's
+
 DISK_FAULTS = (
     Fault(
         name="leader-disk-full",
@@ -41,7 +43,7 @@ DISK_FAULTS = (
         name="leader-disk-slow",
         doc="The leader's data disk takes up to half a second for a write.",
         steps=lambda s: [steps.slow(s.leader, s.data[s.leader])],
-        writes=None,
+        writes=_SLOW_SECONDS,
         outlasts=DISK_LOST,
         obstacle=needs_own_disk,
     ),

@@ -31,6 +31,7 @@ Bound = str | float
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One drill. `writes` and `reads` bound the outage; None: not promised, only measured.
+    `connects` bounds that of new connections, where it is not as `writes`.
 
     The fault stays for longer than what `writes` promises, and than what `outlasts` does: a promise
     in whose time it must change nothing. `obstacle` says why this is no drill here.
@@ -46,6 +47,7 @@ class Fault:
     steps: Callable[[Scene], Sequence[Step]]
     writes: Bound | None
     reads: Bound | None = None
+    connects: Bound | None = None
     obstacle: Callable[[Scene], str] = lambda _: ""
     outlasts: str = ""
     two_holders: bool = False
@@ -57,7 +59,8 @@ class Fault:
 
     def lasts(self, promises: Mapping[str, float]) -> float:
         """Seconds from the harm to the healing: else what heals by itself would be healed by us."""
-        named = [name for name in (self.writes, self.outlasts) if isinstance(name, str)]
+        bounds = (self.writes, self.connects, self.outlasts)
+        named = [bound for bound in bounds if isinstance(bound, str)]
         due = max((promises[name] for name in named if name in promises), default=0.0)
         return max(_LEAST_SECONDS, ceil(due) + _LONGER_SECONDS)
 
@@ -67,7 +70,8 @@ def needs_replica(scene: Scene) -> str:
 
 
 def needs_balancers(scene: Scene) -> str:
-    return "" if scene.holder and len(scene.balancers) > 1 else "there is no second balancer"
+    could_hold = scene.spec.with_role("keepalived")
+    return "" if scene.holder and len(could_hold) > 1 else "there is no second balancer"
 
 
 def needs_balancer_alone(scene: Scene) -> str:

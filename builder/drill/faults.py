@@ -146,7 +146,8 @@ _ALL = (
         name="patroni-kill",
         doc="Patroni is killed on the leader; PostgreSQL goes on.",
         steps=lambda s: [steps.kill_main(s.leader, "patroni.service")],
-        writes=CRASHED,  # open sessions go on; new ones wait until HAProxy sees Patroni again
+        writes=NO_PAUSE,  # open sessions go on; new ones wait until HAProxy sees Patroni again
+        connects=CRASHED,
     ),
     Fault(
         name="patroni-stop",

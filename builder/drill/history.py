@@ -73,7 +73,8 @@ class History:
     `watched` are the hosts of whom samples are taken, `struck` those whom the fault hits, which was
     wholly there during `held`, and `silenced` those of them that cannot speak until it is healed.
     `faded` are the hosts where it ended before that; None: that cannot be seen.
-    `slowness` is 1 on usual machines, and how many times longer all takes on emulated ones.
+    `slowness`: so many times further apart than usual were statements and looks; more than 1 where
+    the machines, or the way to them, are slow.
     """
 
     begin: float

@@ -21,7 +21,7 @@ Tell = Callable[[str, str], None]
 # Why it matters, and what a person can do, where a step could not be undone.
 _BY_HAND: Mapping[type[Step], tuple[str, str]] = {
     Script: (
-        "The fault may still be there; the host itself undoes it in time.",
+        "The fault may still be there; the host itself tries to undo it, too, after a while.",
         f"On {{host}}: sh {STATE}/undo",
     ),
     PowerOff: ("The host may still be off.", "pgha-build machines start {host}"),
@@ -31,6 +31,10 @@ _BY_HAND: Mapping[type[Step], tuple[str, str]] = {
 
 class NotHealedError(PghaError):
     """A fault may still be there."""
+
+
+class NotInjectedError(PghaError):
+    """A fault could not be done here; what had been done of it is undone."""
 
 
 class Injector:
@@ -43,22 +47,32 @@ class Injector:
     def injected(self, steps: Sequence[Step]) -> Iterator[None]:
         """The fault lasts as long as the block; Ctrl-C ends the block, never the healing.
 
-        Raises NotHealedError where the block went well and its healing did not.
+        Raises NotHealedError where the block went well and its healing did not; what ended the
+        block else has a note of that. NotInjectedError where a step cannot be done.
         """
         begun: list[Step] = []
         try:
-            for step in steps:
-                begun.append(step)
-                self._do(step)
+            try:
+                for step in steps:
+                    begun.append(step)
+                    self._do(step)
+            except PghaError as error:
+                raise NotInjectedError(error.what, why=error.why, do=error.do) from error
             yield
-        finally:
-            with undisturbed():
-                wrong = [error for step in reversed(begun) if (error := self._undone(step))]
-        if wrong:
-            what, do = (
-                "; ".join(getattr(error, name) for error in wrong) for name in ("what", "do")
-            )
-            raise NotHealedError(what, why=wrong[0].why, do=do)
+        except BaseException as error:
+            if wrong := self._heal(begun):
+                error.add_note(f"{wrong.what}. {wrong.do}")
+            raise
+        if wrong := self._heal(begun):
+            raise wrong
+
+    def _heal(self, begun: Sequence[Step]) -> NotHealedError | None:
+        with undisturbed():
+            wrong = [error for step in reversed(begun) if (error := self._undone(step))]
+        if not wrong:
+            return None
+        what, do = ("; ".join(getattr(error, name) for error in wrong) for name in ("what", "do"))
+        return NotHealedError(what, why=wrong[0].why, do=do)
 
     def _undone(self, step: Step) -> NotHealedError | None:
         """Each step is undone, also where another could not be, for whatever reason."""
@@ -137,13 +151,14 @@ class Injector:
         return done.stdout
 
 
-def heal_leftovers(connections: Mapping[str, Connection], tell: Tell) -> None:
+def heal_leftovers(connections: Mapping[str, Connection], tell: Tell) -> bool:
     """What a drill that was killed has left would be a second fault, and end by itself midway.
 
-    PghaError where it cannot be healed. Only under the lock: else it may be another's that runs.
+    Whether there was anything. PghaError where it cannot be healed. Only under the lock: else it
+    may be another's that runs.
     """
 
-    def heal(pair: tuple[str, Connection]) -> None:
+    def heal(pair: tuple[str, Connection]) -> bool:
         host, connection = pair
         done = connection.run(LEFTOVER, timeout_seconds=120)
         if done.status:
@@ -156,9 +171,10 @@ def heal_leftovers(connections: Mapping[str, Connection], tell: Tell) -> None:
             )
         if done.stdout:
             tell(host, "healed what an earlier drill had left")
+        return bool(done.stdout)
 
     with ThreadPoolExecutor(max_workers=max(1, len(connections))) as pool:
-        list(pool.map(heal, connections.items()))
+        return any(list(pool.map(heal, connections.items())))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ SILENCE_SECONDS = 1.5  # a host that has said nothing for so long is not known t
 LOOKS = 3  # … and so many looks, where they are further apart
 TOLERANCE_SECONDS = 1.0  # so late may be heard what a host said, on a busy machine
 HOLDER_SECONDS = 10.0
+USUAL_SECONDS = 0.5  # in which a new connection is answered on a machine that is not slow
 
 Span = tuple[float, float]
 
@@ -89,6 +90,13 @@ def lost(history: History) -> tuple[int, ...]:
     return tuple(sorted(acknowledged - history.stored))
 
 
+def lateness(history: History) -> float:
+    """How many times later than usual new connections were answered before the fault; 1 or more."""
+    before = (a for a in history.acknowledged(Kind.WRITE, fresh=True) if a.end < history.begin)
+    took = [attempt.end - attempt.begin for attempt in before]
+    return max(1.0, median(took) / USUAL_SECONDS) if took else 1.0
+
+
 def broken(history: History) -> int:
     """Statements without an answer, of clients that had a connection and meant to keep it."""
     kept = (a for a in history.attempts if not a.fresh and history.begin <= a.begin)
@@ -106,6 +114,13 @@ def longest_gap(history: History, kind: Kind, *, fresh: bool = False) -> Span:
     begin, end = history.begin, history.end
     inside = (a.end for a in history.acknowledged(kind, fresh=fresh) if begin <= a.end <= end)
     return max(pairwise([begin, *sorted(inside), end]), key=lambda gap: gap[1] - gap[0])
+
+
+def until_written(history: History) -> float:
+    """Seconds from the healing to the first write that began after it; to the end, if none did."""
+    healed = history.marks.get(Moment.HEALED, history.end)
+    later = (a.end for a in history.acknowledged(Kind.WRITE) if a.begin >= healed)
+    return min(later, default=history.end) - healed
 
 
 def client_wait(history: History) -> float:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from builder.drill import clients, samples
+from builder.drill.bearable import allowed, bearable, unanswered
 from builder.drill.fault import BALANCER_DEAF, Fault
 from builder.drill.ground import Ground
 from builder.drill.history import History, Kind, Moment
 from builder.drill.inject import UNDO_SECONDS, NotHealedError
-from builder.drill.judge import double, lost, split_writes
+from builder.drill.judge import double, lateness, lost, split_writes
 from builder.drill.recorder import Recorder
 from builder.drill.scene import Scene
 from builder.drill.schema import stored, table
@@ -58,6 +58,7 @@ def drill(ground: Ground, fault: Fault) -> Result:
         ailments=wrong,
         differences=differences,
         slowness=history.slowness,
+        lateness=lateness(history),
     )
     found, checks = judged(case, history)
     return Result(
@@ -69,6 +70,7 @@ def drill(ground: Ground, fault: Fault) -> Result:
         ailments=tuple(wrong),
         differences=differences,
         write_bound=case.seconds(fault.writes),
+        connect_bound=case.connect_seconds(),
         at=at,
     )
 
@@ -98,7 +100,7 @@ def _differences(ground: Ground) -> tuple[str, ...]:
 
 def _recorded(ground: Ground, fault: Fault, *, reads: bool) -> tuple[History, Sequence[str]]:
     """With no more traffic than the cluster bears, which shows when it is there."""
-    traffic = _traffic(ground, reads=reads)
+    traffic = bearable(ground, reads=reads)
     for _ in range(_SLOWER):
         recorder = Recorder()
         try:
@@ -108,13 +110,19 @@ def _recorded(ground: Ground, fault: Fault, *, reads: bool) -> tuple[History, Se
             traffic = traffic.slowed(2.5)
             fewer = f"{traffic.writers + traffic.fresh_writers} write now"
             ground.tell("", f"it is too slow for that many clients: {error.what}; {fewer}")
-            _recover(ground, HEALTHY_SECONDS * traffic.slowness)
+            recover(ground, HEALTHY_SECONDS * traffic.slowness)
     return _under(traffic, ground, fault, Recorder(), reads=reads)
+
+
+def _read_back(ground: Ground, recorder: Recorder, slowness: float) -> History:
+    """Only what was acknowledged before can be missed."""
+    heard = recorder.history(None, slowness)
+    return replace(heard, stored=stored(ground))
 
 
 def _refuse_harmed(ground: Ground, recorder: Recorder) -> None:
     """What must never be must not be before the fault, either."""
-    found = recorder.history(stored(ground), 1.0)
+    found = _read_back(ground, recorder, 1.0)
     if gone := lost(found):
         harm = f"{len(gone)} acknowledged writes are lost"
     elif double(found, "primary") or split_writes(found.acknowledged(Kind.WRITE)):
@@ -143,7 +151,7 @@ def _under(
             traffic,
             ground.uris,
             tell=recorder.attempts.append,
-            allowed=_allowed(ground.provider),
+            allowed=allowed(ground.provider),
             deadline=time.monotonic() + limit,
         ),
     ):
@@ -163,7 +171,7 @@ def _under(
         recorder.end = time.monotonic()
     if (gone := _slept() - slept) > _NAP_SECONDS:
         raise PghaError(f"this computer slept for {gone:.0f} s, and so nobody watched")
-    found = recorder.history(stored(ground), traffic.slowness)
+    found = _read_back(ground, recorder, traffic.slowness)
     struck = tuple(dict.fromkeys(step.host for step in steps if step.strikes))
     silenced = tuple(dict.fromkeys(step.host for step in steps if step.silences))
     return replace(found, watched=tuple(wanted), struck=struck, silenced=silenced), wrong
@@ -179,7 +187,8 @@ def _borne(ground: Ground, recorder: Recorder, patience: float) -> None:
         )
 
 
-def _recover(ground: Ground, patience: float) -> None:
+def recover(ground: Ground, patience: float = HEALTHY_SECONDS) -> None:
+    """Wait until all is whole. Raises PghaError where it does not become so."""
     if wrong := _whole(ground, patience):
         raise PghaError(f"{ground.spec.name} does not get well again: {'; '.join(wrong)}")
 
@@ -189,39 +198,8 @@ def _slept() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
 
 
-def _allowed(provider: Any) -> Callable[[], bool]:
-    """May a client still connect? Not to the addresses of a lab that has gone."""
-    path = getattr(getattr(provider, "layout", None), "namespace_path", None)
-    return path.exists if path else lambda: True
-
-
-def _traffic(ground: Ground, *, reads: bool) -> clients.Traffic:
-    """No more than the cluster can bear: an emulated one takes seconds for a connection."""
-    from psycopg import Error
-
-    try:
-        took = clients.connect_seconds(ground.uris["primary"])
-    except Error as error:
-        raise _unanswered({str(error).split("\n")[0]}) from error
-    traffic = ground.traffic if reads else replace(ground.traffic, readers=0, fresh_readers=0)
-    return traffic.bearable(took, min(_ssh_seconds(ground) for _ in range(3)))
-
-
-def _ssh_seconds(ground: Ground) -> float:
-    begin = time.monotonic()
-    ground.injector.run(next(iter(ground.spec.hosts)), "true", seconds=60)
-    return time.monotonic() - begin
-
-
 class _OverloadedError(PghaError):
     """What is well by itself is not under the traffic: the machines are slow."""
-
-
-def _unanswered(said: Set[str], kind: type[PghaError] = PghaError) -> PghaError:
-    return kind(
-        f"clients of the drill get no answer: {'; '.join(sorted(said))}",
-        do="See whether this machine may connect to the cluster: haproxy.clients.",
-    )
 
 
 def _warm(recorder: Recorder, wanted: Set[Kind], *, seconds: float) -> None:
@@ -235,7 +213,7 @@ def _warm(recorder: Recorder, wanted: Set[Kind], *, seconds: float) -> None:
             kind = _OverloadedError if recorder.slow() else PghaError
             if not answered:
                 said = {a.said for a in recorder.attempts if a.said}
-                raise _unanswered(said or {f"for {seconds:g} s"}, kind)
+                raise unanswered(said or {f"for {seconds:g} s"}, kind)
             raise kind(
                 f"in {seconds:g} s no host said over SSH that Patroni has it written to",
                 do="pgha-build status says what Patroni answers.",

@@ -14,7 +14,7 @@ from builder.resources.base import quoted
 
 STATE = "/run/pgha-drill"
 UNIT = "pgha-drill-undo"
-LAST_RESORT_SECONDS = 600
+LAST_RESORT_SECONDS = 900  # longer than the longest fault stays, which a ttl of 600 s asks for
 # Healing that comes while harm is still being done waits for its end: else it would find nothing.
 _HEALED = (
     f"sh {STATE}/undo || exit 1\nrm -rf {STATE}\nsystemctl stop {UNIT}.timer 2>/dev/null || true\n"
@@ -163,7 +163,7 @@ def reset(host: str) -> Script:
     does not outlive that, says that it has not yet.
     """
     do = "systemd-run --quiet --collect sh -c 'sleep 3; reboot --force --no-sync'"
-    undo = 'echo "it has not started anew" >&2; exit 1'
+    undo = f'echo "it has not started anew: reboot it, or rm -r {STATE}" >&2; exit 1'
     return Script(host=host, do=do, undo=undo, silences=True)
 
 

@@ -15,8 +15,8 @@ def rows(results: Sequence[Result]) -> Iterator[str]:
     for row in cells:
         yield "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
     for result in results:
-        if result.history.slowness > 1:
-            yield f"  {result.fault.name}: {slow_words(result)}"
+        if words := slow_words(result):
+            yield f"  {result.fault.name}: {words}"
         for check in result.checks:
             if not check.passed:
                 yield f"✗ {result.fault.name}: {check.name}: {check.measured} ({check.bound})"

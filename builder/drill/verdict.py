@@ -24,7 +24,9 @@ from builder.drill.judge import (
     figures,
     late_reads,
     late_writes,
+    lateness,
     longest_gap,
+    until_written,
 )
 
 _SLOW = 2  # times slower than usual: there a statement may take as long as a client waits for it
@@ -54,6 +56,7 @@ class Result:
     ailments: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
     write_bound: float | None = None
+    connect_bound: float | None = None
     at: str = ""
 
     @property
@@ -76,6 +79,7 @@ class Result:
             "writes_lost": list(found.lost) if found.read_back else None,
             "write_outage_seconds": round(found.write_outage, 2),
             "write_bound_seconds": self.write_bound,
+            "connect_bound_seconds": self.connect_bound,
             "connect_outage_seconds": round(found.connect_outage, 2),
             "read_outage_seconds": found.read_outage and round(found.read_outage, 2),
             "client_wait_seconds": round(found.client_wait, 2),
@@ -83,6 +87,7 @@ class Result:
             "recovery_seconds": recovery(self.history),
             "timelines": list(found.timelines),
             "slowness": round(self.history.slowness, 1),
+            "lateness": round(lateness(self.history), 1),
             "ailments": list(self.ailments),
             "differences": list(self.differences),
         }
@@ -96,9 +101,17 @@ def lost_words(said: Mapping[str, Any]) -> str:
 
 
 def slow_words(result: Result) -> str:
-    """What was granted where all is slow when nothing is wrong: the machines, or the way there."""
-    times = result.history.slowness
-    return f"answers came {times:.1f} times slower than usual: so much longer what no timing says"
+    """What was slow when nothing was wrong, and what was granted for it; else empty."""
+    slowness, late = result.history.slowness, lateness(result.history)
+    words = []
+    if slowness > 1:
+        words.append(f"clients and looks were {slowness:.1f} times rarer, for slow machines")
+    if late > 1:
+        words.append(
+            f"new connections were answered {late:.1f} times later than usual before the fault: so "
+            "much longer is what no timing says"
+        )
+    return "; ".join(words)
 
 
 def recovery(history: History) -> float | None:
@@ -111,7 +124,8 @@ def recovery(history: History) -> float | None:
 class Case:
     """What a fault is judged with, beside its history. `addresses` are those of the hosts.
 
-    `two_holders`: the address has two until the fault is healed.
+    `two_holders`: the address has two until the fault is healed. `slowness` as in `History`,
+    `lateness` as measured.
     """
 
     fault: Fault
@@ -123,20 +137,26 @@ class Case:
     ailments: Sequence[str] = ()
     differences: Sequence[str] = field(default=())
     slowness: float = 1.0
+    lateness: float = 1.0
 
     def seconds(self, bound: Bound | None) -> float | None:
         """A promise follows from timings; plain seconds are what a machine itself may take.
 
-        On slow ones clients pause longer, and are answered later.
+        On slow ones clients are answered later.
         """
         if bound is None or isinstance(bound, str):
             return None if bound is None else self.promises.get(bound)
-        return round(bound * self.slowness, 1)
+        return round(bound * self.lateness, 1)
+
+    def connect_seconds(self) -> float | None:
+        """The bound for a new connection."""
+        connects = self.fault.connects
+        return self.seconds(self.fault.writes if connects is None else connects)
 
 
 def judged(case: Case, history: History) -> tuple[Figures, tuple[Check, ...]]:
-    healed = history.marks.get(Moment.HEALED) if case.two_holders else None
-    found = figures(history, holder_from=healed)
+    one_from = history.marks.get(Moment.HEALED) if case.two_holders else None
+    found = figures(history, holder_from=history.begin if one_from is None else one_from)
     checks = (
         *_safety(found, case),
         *_late(history, case),
@@ -167,7 +187,7 @@ def _safety(found: Figures, case: Case) -> Iterator[Check]:
     # HAProxy takes a former leader out after `fall` checks; it refuses writes from the start.
     yield _within("several servers for writes", found.several_servers, case.seconds(SWITCHOVER))
     if case.has_address:
-        moved = max(HOLDER_SECONDS, case.seconds(BALANCER_HUNG) or 0)
+        moved = max(HOLDER_SECONDS * case.slowness, case.seconds(BALANCER_HUNG) or 0)
         yield _within("not one holder of the address", found.without_one_holder, moved)
     moves = case.fault.failovers
     may_stay = case.fault.may_stay and not case.synchronous
@@ -193,6 +213,8 @@ def _late(history: History, case: Case) -> Iterator[Check]:
         # What a leader that has lost etcd has to give up in is what one that is deaf costs more.
         gives_up = case.promises[HOST_DEAF] - case.promises[HOST_LOST] + _ASKING_SECONDS
         yield _none("writes while nobody may lead", late_writes(history, gives_up))
+        waited = until_written(history)
+        yield _within("no write once healed", waited, case.seconds(HOST_LOST))
     if case.fault.stops_reads:
         struck = [case.addresses[host] for host in history.struck]
         late = late_reads(history, case.promises[REPLICA_LOST], struck)
@@ -214,8 +236,8 @@ def _none(name: str, count: int) -> Check:
 def _outages(found: Figures, case: Case) -> Iterator[Check]:
     writes = case.seconds(case.fault.writes)
     yield _within("no write acknowledged", found.write_outage, writes)
-    yield _within("no new connection", found.connect_outage, writes)
-    unbroken = case.fault.writes == NO_PAUSE and case.slowness < _SLOW
+    yield _within("no new connection", found.connect_outage, case.connect_seconds())
+    unbroken = case.fault.writes == NO_PAUSE and case.lateness < _SLOW
     yield Check(
         name="statements that broke on open connections",
         measured=str(found.broken),

@@ -133,7 +133,8 @@ def test_a_bound_by_name_is_a_promise_of_the_clusters_roles(
     fault: Fault, spec: ClusterSpec
 ) -> None:
     promised = {p.fault for role in present(spec, registry.roles()) for p in role.promises(spec)}
-    named = {bound for bound in (fault.writes, fault.reads) if isinstance(bound, str)}
+    bounds = (fault.writes, fault.connects, fault.reads)
+    named = {bound for bound in bounds if isinstance(bound, str)}
     assert named <= promised
 
 
@@ -551,17 +552,38 @@ def test_where_nobody_may_lead_nothing_is_written_once_the_leader_has_given_up()
         assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
 
 
+def test_once_healed_somebody_leads_in_the_time_that_a_lost_host_costs() -> None:
+    nobody = replace(CASE.fault, stops_writes=True, writes=None)
+    for bound, wrong in ((0.2, {"no write once healed"}), (0.4, set())):
+        promises = {"database host lost": bound, "database host deaf": bound + 9}
+        case = replace(CASE, fault=nobody, promises=promises)
+        late = {Moment.HEALED: 3.3, Moment.HEALTHY: 4.0}  # the last of the first half: at 2.9
+        told = replace(history(0.7), marks=late)
+        assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
+
+
+def test_new_connections_may_have_a_bound_of_their_own() -> None:
+    """Patroni is gone for a moment, and PostgreSQL is not."""
+    for connects, wrong in ((None, {"no write acknowledged", "no new connection"}), ("s", set())):
+        fault = replace(CASE.fault, writes=0.5, connects=connects, failovers=1)
+        told = history(0.7)
+        kept = [replace(a, end=2.9 + n / 10, fresh=False) for n, a in enumerate(told.attempts[:9])]
+        told = told if connects is None else replace(told, attempts=(*told.attempts, *kept))
+        case = replace(CASE, fault=fault, promises={"s": 1.0})
+        assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
+
+
 def test_where_no_pause_is_promised_no_statement_breaks_on_an_open_connection() -> None:
     told = history(0.5, moves=0)
     cut = replace(told.attempts[4], fresh=False, outcome=Outcome.UNKNOWN, number=99)
     told = replace(told, attempts=(*told.attempts, cut))
-    for writes, slowness, wrong in (
+    for writes, lateness, wrong in (
         (NO_PAUSE, 1.0, {"statements that broke on open connections"}),
         (NO_PAUSE, 2.0, set()),
         (5.0, 1.0, set()),
     ):
         fault = replace(CASE.fault, writes=writes, failovers=0)
-        case = replace(CASE, fault=fault, slowness=slowness)
+        case = replace(CASE, fault=fault, lateness=lateness)
         assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
 
 
@@ -603,7 +625,7 @@ def test_over_its_bound_it_is_not() -> None:
 
 
 def test_on_slow_machines_only_bounds_that_are_no_promise_grow() -> None:
-    case = replace(CASE, promises={"s": 5.0}, slowness=3)
+    case = replace(CASE, promises={"s": 5.0}, lateness=3)
     assert (case.seconds("s"), case.seconds(1.0), case.seconds(None)) == (5.0, 3.0, None)
 
 

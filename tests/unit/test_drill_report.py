@@ -144,9 +144,21 @@ def test_what_was_not_read_back_is_nowhere_said_to_be_there() -> None:
 
 
 def test_slow_machines_are_told_of() -> None:
-    slow = replace(result(), history=replace(history(), slowness=2.5))
-    for text in (page("orders", [slow], NOW), "\n".join(rows([slow]))):
-        assert "answers came 2.5 times slower than usual" in text
+    """Rarer looks are one thing, longer bounds another."""
+    told = history()
+    slow = [replace(told.attempts[0], begin=at - 1.0, end=at) for at in (-3.0, -2.0, -1.0)]
+    cases = (
+        (replace(told, slowness=2.5), "clients and looks were 2.5 times rarer"),
+        (
+            replace(told, attempts=(*told.attempts, *slow)),
+            "new connections were answered 2.0 times later than usual",
+        ),
+    )
+    for heard, words in cases:
+        one = replace(result(), history=heard)
+        for text in (page("orders", [one], NOW), "\n".join(rows([one]))):
+            assert words in text
+            assert ("times rarer" in text) == ("times rarer" in words)
 
 
 def test_names_are_text_and_never_markup() -> None:

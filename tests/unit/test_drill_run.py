@@ -65,7 +65,7 @@ class Bears:
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run.time, "sleep", lambda _: None)
-    monkeypatch.setattr(run, "_traffic", lambda *_, **__: Traffic())
+    monkeypatch.setattr(run, "bearable", lambda *_, **__: Traffic())
     monkeypatch.setattr(run, "HEALTHY_SECONDS", 0.2)
     monkeypatch.setattr(run, "stored", lambda _: frozenset({7}))
 
