@@ -72,11 +72,14 @@ def _etcd_port(scene: Scene) -> int:
 
 
 def _switchover(scene: Scene) -> Sequence[Script]:
-    """patronictl also ends well where Patroni refused, and calls it a failure that it is slow."""
+    """patronictl also ends well where Patroni refused, and calls it a failure that it is slow.
+
+    Patroni refuses where the candidate does not answer it within two seconds, once.
+    """
     command = "patronictl -c /etc/patroni/config.yml switchover"
     refused = """case $said in *"status unknown"*) ;; *"Switchover failed"*) false ;; esac"""
-    do = f"said=$({command} --leader {scene.leader} --force 2>&1) && {refused}"
-    do += ' || { echo "$said" >&2; exit 1; }'
+    do = f"for try in 1 2 3; do said=$({command} --leader {scene.leader} --force 2>&1) && {refused}"
+    do += ' && exit 0; sleep 1; done\necho "$said" >&2; exit 1'
     return [Script(host=scene.leader, do=do, seconds=90)]
 
 

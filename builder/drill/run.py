@@ -42,8 +42,7 @@ def obstacle(fault: Fault, who: Scene, provider: object) -> str:
 
 def drill(ground: Ground, fault: Fault) -> Result:
     """Raises PghaError where the cluster is not healthy before, or the fault cannot be injected."""
-    _whole(ground, HEALTHY_SECONDS)  # our own looks may have been too much for a moment
-    who = _stage(ground, fault)
+    who = _stage(ground, fault, HEALTHY_SECONDS)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     with table(ground, who):
         history, wrong = _recorded(ground, fault, reads=bool(who.replicas))
@@ -75,9 +74,20 @@ def drill(ground: Ground, fault: Fault) -> Result:
     )
 
 
-def _stage(ground: Ground, fault: Fault) -> Scene:
-    """Who is who: a drill before may have moved the lead to where this fault is none."""
-    who = ground.healthy_scene()
+def _stage(ground: Ground, fault: Fault, patience: float) -> Scene:
+    """Who is who: a drill before may have moved the lead to where this fault is none.
+
+    Our own looks may have been too much for a moment: one that does not find all well is repeated.
+    """
+    end = time.monotonic() + patience
+    while True:
+        _whole(ground, end - time.monotonic())
+        try:
+            who = ground.healthy_scene()
+            break
+        except PghaError:
+            if time.monotonic() > end:
+                raise
     if reason := obstacle(fault, who, ground.provider):
         raise NotPossibleError(reason)
     return who
@@ -161,7 +171,7 @@ def _under(
             seconds=max(WARM_SECONDS * traffic.slowness, 5 * traffic.connect_seconds),
         )
         _borne(ground, recorder, HEALTHY_SECONDS / 3 * traffic.slowness)
-        steps = fault.steps(_stage(ground, fault))  # by now another may lead
+        steps = fault.steps(_stage(ground, fault, patience / 3))  # by now another may lead
         slept = _slept()
         recorder.begin = time.monotonic()
         time.sleep(BEFORE_SECONDS)  # what it looks like when nothing is wrong

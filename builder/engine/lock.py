@@ -2,6 +2,7 @@
 
 The lock is an `flock` that a process on the host holds for as long as our SSH session feeds it: it
 vanishes with the process that asked for it, and after a minute of silence if the network does.
+A process that was killed holds it until its end of the session has ended, too: that is waited for.
 So it can be lost while we live: a laptop slept, or a network was away. Whoever works under it asks
 before each step whether it still holds.
 """
@@ -25,7 +26,7 @@ from builder.transport.base import Connection, Held
 _SCRIPT = """
 mkdir -p -m 0755 {state}
 exec 9>>{state}/lock
-if ! flock -n 9; then echo "held $(cat {state}/lock.holder 2>/dev/null)"; exit 0; fi
+if ! flock -w 3 9; then echo "held $(cat {state}/lock.holder 2>/dev/null)"; exit 0; fi
 echo {holder} >{state}/lock.holder
 echo ours
 while timeout 60 sh -c 'read -r _'; do :; done
@@ -71,7 +72,7 @@ class Lock:
 
 @contextmanager
 def locked(connections: Mapping[str, Connection], command: str) -> Iterator[Lock]:
-    """Hold the lock on every host. Raises LockedError at once where somebody else has it."""
+    """Hold the lock on every host. LockedError in seconds where somebody else has it."""
     with ExitStack() as stack:
         with ThreadPoolExecutor(max_workers=max(1, len(connections))) as pool:
             helds = list(

@@ -28,15 +28,27 @@ from builder.security.secret import Secret
 _SEPARATOR = "."
 _PARAMETERS = ("postgresql", "parameters")
 _PARAMETERS_PREFIX = "postgresql.parameters."
+_DOWN = """\
+down() {{ # for certain, or for three answers that are not there
+  for try in 1 2 3; do
+    code=0; {ask} "$1/patroni" >/dev/null || code=$?
+    case $code in 0) return 1 ;; 7) return 0 ;; esac
+    sleep 1
+  done
+}}
+"""
 _EVERYBODY = """\
 seen() {{ {ask} "$1/patroni" | sed -n 's/.*"dcs_last_seen": \\([0-9]*\\).*/\\1/p'; }}
 has_read() {{
+  ! down "$1" || return 0 # it reads it when it comes up
   last=$(seen "$1") moved=0 tries=0
-  [ -n "$last" ] || return 0 # down: it reads it when it comes up
   while [ $moved -lt 2 ]; do
     [ $tries -lt 240 ] || {{ echo "$1 has not read the configuration"; return 1; }}
     now=$(seen "$1")
-    if [ -n "$now" ] && [ "$now" != "$last" ]; then last=$now moved=$((moved + 1)); fi
+    if [ -n "$now" ] && [ "$now" != "$last" ]; then
+      [ -z "$last" ] || moved=$((moved + 1))
+      last=$now
+    fi
     tries=$((tries + 1)); sleep 0.5
   done
 }}
@@ -55,7 +67,7 @@ says() {{ {ask} "$1/config"; }}
 has_heard() {{
   end=$(($(date +%s) + 30))
   while [ "$(date +%s)" -lt $end ]; do
-    now=$(says "$1") || return 0 # down: it reads it when it comes up
+    now=$(says "$1") || {{ ! down "$1" || return 0; }} # it reads it when it comes up
     [ "$now" != "$told" ] || return 0
     sleep 0.25
   done
@@ -92,7 +104,7 @@ class RestApi:
         PostgreSQL's settings in force or marked as waiting for a restart. So the time has to move
         on twice: the first says that a loop began after now, the second that it has ended.
         """
-        script = _EVERYBODY.format(ask=self._ask(), urls=quoted(self.urls.values()))
+        script = (_DOWN + _EVERYBODY).format(ask=self._ask(), urls=quoted(self.urls.values()))
         return Shell(script=script, timeout_seconds=180)
 
     def patch_config(self, patch: Mapping[str, Any]) -> Shell:
@@ -102,7 +114,7 @@ class RestApi:
         """
         sent = self.send("PATCH", "/config", patch, 15)
         urls = quoted(self.urls.values())
-        script = _TOLD.format(sent=sent.script, ask=self._ask(), urls=urls)
+        script = (_DOWN + _TOLD).format(sent=sent.script, ask=self._ask(), urls=urls)
         return replace(sent, script=script, timeout_seconds=sent.timeout_seconds + 60)
 
     def _ask(self) -> str:

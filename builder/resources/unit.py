@@ -145,11 +145,10 @@ class Unit(Resource):
         if not self.running:
             return (*steps, self._systemctl("stop"))
         if not self._is_running(change):
-            return (
-                *steps,
-                Run(argv=("systemctl", "reset-failed", self.name), accept=(0, 1)),
-                *self._runs("start"),
-            )
+            # It may run by now, with what was there before: systemd starts again what has crashed.
+            verb = "restart" if self._restarts(change) else "start"
+            reset = Run(argv=("systemctl", "reset-failed", self.name), accept=(0, 1))
+            return (*steps, reset, *self._runs(verb))
         if self._restarts(change):
             if self.before_restart:
                 steps.append(self._await("may be restarted", self.before_restart))
@@ -185,13 +184,13 @@ class Unit(Resource):
 
     def _runs(self, verb: str) -> Sequence[Step]:
         """What counts is that it runs: a first start that failed is made good by Restart=always."""
-        if not self.wait:
-            return (self._systemctl(verb),)
         told = "systemctl show -p ActiveState,SubState,Result,ConditionResult"
+        good = ["*ActiveState=active*", "*ActiveState=reloading*", "*ConditionResult=no*"]
+        if not self.wait:
+            good.append("*ActiveState=activating*SubState=start*")  # as in _STARTS
         settled = (
             f"s=$({told} -- {quoted([self.name])}); echo $s\n"
-            "case $s in *ActiveState=active*|*ActiveState=reloading*|*ConditionResult=no*) ;; "
-            "*) exit 1;; esac"
+            f"case $s in {'|'.join(good)}) ;; *) exit 1;; esac"
         )
         begun = self._systemctl(verb, accept=(0, 1))
         return begun, Await(

@@ -160,14 +160,16 @@ def _others(ctx: Context) -> list[str]:
 def _leaves(ctx: Context) -> str:
     """Shell: who leaves takes itself off the list before it stops: quorum is of those left.
 
-    etcd refuses what would cost quorum, and we try again. Where it does not answer (it ends by
-    itself once it is off the list), it is not needed.
+    etcd refuses what would cost quorum, and we try again. Where it does not run (it ends by itself
+    once it is off the list), it is not needed.
     """
     own = f"https://127.0.0.1:{ctx.section('etcd')['client_port']}"
     ctl = f"{etcdctl(own)} --command-timeout=4s member"
     only = f"awk -F', ' -v name={quoted([ctx.host.name])} '$3 == name {{ print $1 }}'"
     return (
-        f"list=$({ctl} list -w simple 2>/dev/null) || exit 0\n"
+        f'runs() {{ [ "$(systemctl show -P ActiveState {UNIT})" = active ]; }}\n'
+        f"list=$({ctl} list -w simple 2>&1) || "
+        '{ runs || exit 0; echo "etcd does not answer: $list" | tail -n 1; exit 1; }\n'
         f'id=$(printf \'%s\\n\' "$list" | {only}); [ -n "$id" ] || exit 0\n'
         f"{ctl} remove $id 2>&1 | grep -v '^[[:punct:]]' | tail -n 1; exit 1"
     )

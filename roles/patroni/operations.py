@@ -27,6 +27,7 @@ from roles.patroni.preconditions import (
     all_back,
     leader_of,
     look,
+    look_for_leader,
     refuse_broken,
     refuse_silent,
     refuse_stranger,
@@ -58,7 +59,7 @@ def restart(target: Target) -> Course:
     yield Confirm(question=f"Restart PostgreSQL on {', '.join(hosts)}? {cost}")
     left = set(hosts)
     while left:
-        seen = yield from look()
+        seen = yield from look_for_leader()
         host = next((name for name in sorted(left) if name != seen["leader"]), seen["leader"])
         yield from _restart_one(target, host, leads=host == seen["leader"] and not alone)
         left.discard(host)
@@ -79,8 +80,8 @@ def _restart_one(target: Target, host: str, *, leads: bool) -> Course:
 
 def reinit(target: Target) -> Course:
     """Throw a replica's data away and copy it anew from the leader."""
-    seen = yield from look()
     refuse_stranger(target.spec, target.word)
+    seen = yield from look_for_leader()
     leader = leader_of(seen)
     if target.word == leader:
         raise OperationError(

@@ -12,6 +12,8 @@ from builder.spec.model import ClusterSpec
 from roles.patroni.ask import complete
 from roles.patroni.settings import members
 
+_LOOKS = 8  # more: each is a round trip to all hosts, and asks Patroni
+
 Patroni = Mapping[str, Any]  # what `status` says of it
 
 
@@ -25,6 +27,23 @@ def lock_holder(seen: Patroni) -> str:
     """Who leads by what the members know of etcd, also where we cannot reach it; "" for nobody."""
     members = seen["members"].items()
     return next((name for name, member in members if member["role"] == "leader"), "")
+
+
+def look_for_leader() -> Generator[Ask, Any, Patroni]:
+    """As `look_again` does; raises OperationError where nobody leads."""
+    seen = yield from look_again()
+    leader_of(seen)
+    return seen
+
+
+def look_again() -> Generator[Ask, Any, Patroni]:
+    """Until somebody leads: who has the lock promotes for a moment before, and may answer late."""
+    seen = yield from look()
+    for _ in range(_LOOKS):
+        if seen["leader"]:
+            break
+        seen = yield from look()
+    return seen
 
 
 def leader_of(seen: Patroni) -> str:

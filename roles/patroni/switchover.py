@@ -17,16 +17,19 @@ from roles.patroni.preconditions import (
     leader_of,
     lock_holder,
     look,
+    look_again,
+    look_for_leader,
     refuse_silent,
     refuse_stranger,
 )
 
+_TRIES = 3
 _MAX_LAG_BYTES = 1024 * 1024  # maximum_lag_on_failover
 
 
 def switchover(target: Target) -> Course:
     """Move the lead to a replica that lacks nothing."""
-    seen = yield from look()
+    seen = yield from look_for_leader()
     leader = leader_of(seen)
     chosen = target.word or _best(seen, leader)
     refuse_stranger(target.spec, chosen)
@@ -40,6 +43,7 @@ def switchover(target: Target) -> Course:
 
 
 def _hand_over(target: Target, leader: str, chosen: str) -> Course:
+    """Patroni asks the candidate once, for two seconds: its refusal may mean that one was busy."""
     order = {"leader": leader, "candidate": chosen}
     send = api(target.spec, target.secrets).send("POST", "/switchover", order, 60)
     ready = Await(
@@ -47,14 +51,24 @@ def _hand_over(target: Target, leader: str, chosen: str) -> Course:
         condition=can_spare_the_leader(target.spec),
         timeout_seconds=60,
     )
-    try:
-        yield On(host=leader, label=f"hands over to {chosen}", steps=(ready, send))
-    except OperationError as error:
-        raise OperationError(
-            error.what,
-            do=f"pgha-build status shows who leads; to go on: pgha-build ops switchover {chosen}",
-        ) from error
+    for left in reversed(range(_TRIES)):
+        try:
+            yield On(host=leader, label=f"hands over to {chosen}", steps=(ready, send))
+            break
+        except OperationError as error:
+            seen = yield from look_again()
+            if seen["leader"] == chosen:
+                break  # it was only slow
+            if not left:
+                raise _not_handed_over(error, chosen) from error
     yield On(host=chosen, label="leads, and all follow", steps=(all_back(target.spec),))
+
+
+def _not_handed_over(error: OperationError, chosen: str) -> OperationError:
+    return OperationError(
+        error.what,
+        do=f"pgha-build status shows who leads; to go on: pgha-build ops switchover {chosen}",
+    )
 
 
 def failover(target: Target) -> Course:

@@ -57,7 +57,7 @@ def test_a_host_that_is_down_is_unknown_and_the_rest_stays_as_it_is(
     seven.run("lab", "kill", down)
     begin = time.monotonic()
     plan = seven.document("plan", exit_code=1)
-    assert time.monotonic() - begin < 25
+    assert time.monotonic() - begin < 60
     assert list(plan["unreachable"]) == [down]
     assert plan["changes"] == []
     assert {address.split("/")[0] for address in plan["blocked"]} <= {down, "cluster"}

@@ -167,7 +167,7 @@ def test_a_dead_leader_is_replaced_by_a_blank_machine(seven: Any, until: Any) ->
         seven.run("lab", "wipe", leader)
         assert f"{leader} does not answer" in refused(seven, "replace", leader)
         seven.run("lab", "up")
-        until(lambda: seven.leader() not in {leader, ""}, 60)
+        until(lambda: seven.status()["patroni"]["leader"] not in {leader, None}, 60)
         done(seven, "replace", leader)
     writes.nothing_lost(pause=45)
     seven.in_sync()
@@ -342,7 +342,7 @@ def test_newer_packages_come_in_order_and_a_pin_is_kept(seven: Any) -> None:
 
 
 # ── interrupted ─────────────────────────────────────────────────────────────────────────────────
-def after_every_step(cluster: Any, *words: str) -> None:
+def after_every_step(cluster: Any, until: Any, *words: str) -> None:
     """The controller dies after its first script, after two, and so on; until one run ends."""
     for script in range(1, 40):
         ran = cluster.run("ops", *words, "--yes", seconds=600, PGHA_FAULT=str(script))
@@ -350,26 +350,28 @@ def after_every_step(cluster: Any, *words: str) -> None:
             assert script > 1, "it was never killed"
             return
         assert ran.returncode == KILLED, ran.stderr[-3000:]
-        assert cluster.answers("primary", "SELECT 1") == "1"
+        until(lambda: cluster.psql(cluster.uris["primary"], "SELECT 1").returncode == 0, 15)
     raise AssertionError(f"{words}: still killed after {script} scripts")
 
 
-def test_whoever_is_killed_after_any_step_goes_on_the_next_time(seven: Any) -> None:
+def test_whoever_is_killed_after_any_step_goes_on_the_next_time(seven: Any, until: Any) -> None:
     with seven.writes() as writes:
-        after_every_step(seven, "switchover", seven.replica())
-        after_every_step(seven, "restart")
-        after_every_step(seven, "reinit", seven.replica())
-        after_every_step(seven, "rotate-passwords")
+        after_every_step(seven, until, "switchover", seven.replica())
+        after_every_step(seven, until, "restart")
+        after_every_step(seven, until, "reinit", seven.replica())
+        after_every_step(seven, until, "rotate-passwords")
     writes.nothing_lost(pause=SWITCHOVER_SECONDS)
     seven.in_sync()
 
 
-def test_a_replacement_that_is_killed_after_any_step_goes_on_the_next_time(seven: Any) -> None:
+def test_a_replacement_that_is_killed_after_any_step_goes_on_the_next_time(
+    seven: Any, until: Any
+) -> None:
     replica = seven.replica()
     with seven.writes() as writes:
         seven.run("lab", "wipe", replica)
         seven.run("lab", "up")
-        after_every_step(seven, "replace", replica)
+        after_every_step(seven, until, "replace", replica)
     writes.nothing_lost(pause=REPLICA_LOST_SECONDS)
     seven.in_sync()
 

@@ -196,13 +196,15 @@ def test_a_cut_link_is_cut_for_these_two_only(two: LabProvider) -> None:
 
 
 def test_a_link_can_be_cut_one_way(two: LabProvider) -> None:
-    receive = "timeout 5 python3 -c 'import socket; s = socket.socket(2, 2); s.settimeout(2);"
-    receive += ' s.bind(("", 9000)); print(s.recv(9).decode())\''
+    receive = "timeout 30 python3 -c 'import socket; s = socket.socket(2, 2); s.settimeout({});"
+    receive += ' s.bind(("", 9000)); print("ready", flush=True); print(s.recv(9).decode())\''
     assert pings(two, "h1", "h2")  # both know the other's MAC
     two.cut("h1", "h2", both_ways=False)
     for sender, receiver, arrives in (("h1", "h2", False), ("h2", "h1", True)):
-        argv = two.host(receiver).entering(["sh", "-c", receive])
+        argv = two.host(receiver).entering(["sh", "-c", receive.format(20 if arrives else 5)])
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as listener:
+            assert listener.stdout
+            assert listener.stdout.readline() == b"ready\n"
             address = two.layout.addresses[receiver]
             send = f"for i in 1 2 3 4 5 6; do echo hello > /dev/udp/{address}/9000; sleep 0.2; done"
             run_in(two, sender, f"bash -c '{send}'")

@@ -198,13 +198,52 @@ def test_a_leader_that_only_the_others_hear_is_one(target: Target) -> None:
 
 def test_a_switchover_that_fails_says_how_it_goes_on(target: Target) -> None:
     course = switchover.switchover(target)
-    request = next(course)
+    request = until_on(course, next(course))
+    refusal = OperationError(f"pg1: {request.label}: not authenticated")
+    for _ in range(2):
+        again = until_on(course, course.throw(refusal))
+        assert again == request
+    assert isinstance(course.throw(refusal), Ask)
+    with pytest.raises(OperationError) as failed:
+        course.send(status())
+    chosen = request.label.removeprefix("hands over to ")
+    assert failed.value.what == refusal.what
+    assert failed.value.do.endswith(f"pgha-build ops switchover {chosen}")
+
+
+def until_on(course: Course, request: Request) -> On:
     while not isinstance(request, On):
         request = course.send(status() if isinstance(request, Ask) else None)
-    with pytest.raises(OperationError) as failed:
-        course.throw(OperationError(f"pg1: {request.label}: not authenticated"))
-    chosen = request.label.removeprefix("hands over to ")
-    assert failed.value.do.endswith(f"pgha-build ops switchover {chosen}")
+    return request
+
+
+def test_a_switchover_that_came_about_though_its_answer_did_not_is_one(target: Target) -> None:
+    """Patroni gives up to wait after a while, and goes on."""
+    course = switchover.switchover(target)
+    request = until_on(course, next(course))
+    answer = course.throw(OperationError("switchover status unknown"))
+    moved = status()
+    moved["patroni"]["leader"] = None
+    for _ in range(3):  # it promotes
+        assert isinstance(answer, Ask)
+        answer = course.send(moved)
+    moved["patroni"]["leader"] = request.label.removeprefix("hands over to ")
+    after = course.send(moved)
+    assert isinstance(after, On)
+    assert after.label == "leads, and all follow"
+
+
+@pytest.mark.parametrize("begin", [switchover.switchover, operations.restart])
+def test_whoever_promotes_just_now_is_waited_for(begin: Any, target: Target) -> None:
+    """The lock comes before the promotion; a leader may also answer late, once."""
+
+    def world(seen: list[Request]) -> Mapping[str, Any]:
+        found = status()
+        if sum(isinstance(request, Ask) for request in seen) % 4 == 2:
+            found["patroni"]["leader"] = None
+        return found
+
+    assert hosts(walk(begin(target), world)) == hosts(walk(begin(target), status()))
 
 
 # ── restart ─────────────────────────────────────────────────────────────────────────────────────

@@ -40,7 +40,20 @@ def test_a_member_that_is_down_is_not_waited_for(tmp_path: Path) -> None:
     *) echo '{"ttl": 20}' ;;
     esac"""
     assert patched(tmp_path, down).returncode == 0
-    assert (tmp_path / "times").read_text() == "x\n"
+    assert (tmp_path / "times").read_text() == "x\nx\n"
+
+
+def test_a_member_that_is_silent_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    """Busy for longer than we wait for an answer; it may have read the old ones."""
+    busy = """case "$*" in
+    *-K*) echo '{"ttl": 20}' ;;
+    *.22*) echo x >>times
+      case $(wc -l <times) in 1|2) exit 28 ;; 3|4) echo '{"ttl": 30}' ;;
+      *) echo '{"ttl": 20}' ;; esac ;;
+    *) echo '{"ttl": 20}' ;;
+    esac"""
+    assert patched(tmp_path, busy).returncode == 0
+    assert len((tmp_path / "times").read_text().split()) == 5
 
 
 def test_what_patroni_says_against_it_is_told_and_nobody_is_asked(tmp_path: Path) -> None:
