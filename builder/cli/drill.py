@@ -257,7 +257,7 @@ def _with_notes(said: str, error: BaseException) -> str:
 
 def _told(spec: ClusterSpec, record: Record, arguments: argparse.Namespace) -> int:
     results, stopped, left_out = record.results, record.stopped, record.never_done()
-    passed = not stopped and all(result.passed for result in results)
+    passed = bool(results) and not stopped and all(result.passed for result in results)
     drills = [result.document() for result in results]
     if stopped:
         print(f"Error: {stopped}", file=sys.stderr)

@@ -24,7 +24,8 @@ def test_no_package_may_restart_our_units():
     assert on("one", ask.format("cron.service")) == "0"
 
 
-def test_a_flushed_table_comes_back_at_boot():
+def test_a_flushed_table_comes_back_with_its_unit_which_is_enabled():
+    assert on("one", "systemctl is-enabled pgha-nftables") == "enabled"
     on("one", "nft delete table inet pgha; systemctl restart pgha-nftables")
     assert "dport 2379" in on("one", "nft list table inet pgha")
     in_sync()
