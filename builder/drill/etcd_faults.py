@@ -14,11 +14,33 @@ from builder.drill.fault import (
     needs_replica,
 )
 from builder.drill.scene import Scene
-from builder.drill.steps import PowerOff
+from builder.drill.steps import PowerOff, Script
+
+_TLS = "/etc/etcd/tls"
 
 
 def _majority(scene: Scene) -> Sequence[str]:
     return scene.etcd[: len(scene.etcd) // 2 + 1]
+
+
+def _alarmed(scene: Scene) -> Sequence[Script]:
+    """Every member refuses writes; leases are kept alive. Only etcd's own API can ask for it."""
+    url = f"https://127.0.0.1:{scene.spec.sections['etcd']['client_port']}"
+    who = f"--cacert={_TLS}/client-ca.crt --cert={_TLS}/client.crt --key={_TLS}/client.key"
+    ctl = f"ETCDCTL_API=3 etcdctl --endpoints={url} {who} alarm"
+    curl = f"curl -sS --fail {who.replace('=', ' ')} {url}/v3/maintenance/alarm"
+    alarm = '{"action": "ACTIVATE", "memberID": "0", "alarm": "NOSPACE"}'
+    there = f"{ctl} list | grep -q NOSPACE"
+    return [
+        Script(
+            host=scene.etcd_leader,
+            before='command -v curl >/dev/null || { echo "curl is not installed" >&2; exit 1; }',
+            do=f"{curl} -d '{alarm}' >/dev/null\n{there}",
+            undo=f"{ctl} disarm >/dev/null",
+            still=there,
+            outlives_boot=True,
+        )
+    ]
 
 
 ETCD_FAULTS = (
@@ -71,6 +93,15 @@ ETCD_FAULTS = (
         name="etcd-majority-gone",
         doc="Most of etcd's processes are killed, and do not come back.",
         steps=lambda s: [steps.kill_for_good(host, "etcd.service") for host in _majority(s)],
+        writes=NO_PAUSE,
+        reads=NO_PAUSE,
+        outlasts=HOST_LOST,
+        obstacle=needs_etcd,
+    ),
+    Fault(
+        name="etcd-nospace",
+        doc="etcd refuses every write, as where its space is used up (its alarm NOSPACE).",
+        steps=_alarmed,
         writes=NO_PAUSE,
         reads=NO_PAUSE,
         outlasts=HOST_LOST,
