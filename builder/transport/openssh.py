@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from builder.transport.base import Endpoint
@@ -21,34 +22,51 @@ def command(
 
     `terminal`: also a command gets one there, as a shell does; what it says then ends in CR LF.
     """
-    argv = ["ssh", "-p", str(endpoint.port), "-l", endpoint.user]
-    if endpoint.ssh_config:
-        argv[1:1] = ["-F", str(endpoint.ssh_config)]
-    for file in endpoint.identity_files:
-        argv += ["-i", str(file)]
-    if endpoint.identity_files:
-        argv += ["-o", "IdentitiesOnly=yes"]
-    if endpoint.host_keys:
-        argv += ["-o", f"UserKnownHostsFile={pinned}", "-o", f"HostKeyAlias={_alias(endpoint)}"]
-        argv += ["-o", "GlobalKnownHostsFile=/dev/null"]
-    elif endpoint.known_hosts:
-        files = " ".join(str(file) for file in endpoint.known_hosts)
-        argv += ["-o", f"UserKnownHostsFile={files}"]
-    argv += ["-o", "StrictHostKeyChecking=yes"]
-    if ways := list(_jumps(endpoint)):
-        argv += ["-J", ",".join(reversed(ways))]
+    argv = _options(endpoint, pinned)
     if terminal:
         argv.append("-t")
     return [*argv, "--", endpoint.address, *words]
 
 
+def _options(endpoint: Endpoint, pinned: Path) -> list[str]:
+    argv = ["ssh", "-p", str(endpoint.port), "-l", endpoint.user]
+    if endpoint.ssh_config:
+        argv[1:1] = ["-F", str(endpoint.ssh_config)]
+    for file in endpoint.identity_files:
+        argv += ["-o", f'IdentityFile="{_literal(file)}"']  # -i would not take all names
+    if endpoint.identity_files:
+        argv += ["-o", "IdentitiesOnly=yes"]
+    if endpoint.host_keys:
+        argv += [
+            "-o",
+            f'UserKnownHostsFile="{_literal(pinned)}"',
+            "-o",
+            f"HostKeyAlias={_alias(endpoint)}",
+        ]
+        argv += ["-o", "GlobalKnownHostsFile=/dev/null"]
+    elif endpoint.known_hosts:
+        files = " ".join(f'"{_literal(file)}"' for file in endpoint.known_hosts)
+        argv += ["-o", f"UserKnownHostsFile={files}"]
+    argv += ["-o", "StrictHostKeyChecking=yes"]
+    if endpoint.jump:
+        argv += ["-o", f"ProxyCommand={_through(endpoint.jump, endpoint, pinned)}"]
+    return argv
+
+
+def _literal(file: Path) -> str:
+    """OpenSSH expands `%h` and the like in names of files."""
+    return str(file).replace("%", "%%")
+
+
+def _through(jump: Endpoint, to: Endpoint, pinned: Path) -> str:
+    """With all that the spec says of the jump host, which `-J` leaves to OpenSSH's own file.
+
+    There it is looked up as it was written.
+    """
+    place = f"[{to.address}]" if ":" in to.address else to.address
+    line = [*_options(jump, pinned), "-W", f"{place}:{to.port}", "--", jump.host]
+    return shlex.join(line).replace("%", "%%")
+
+
 def _alias(endpoint: Endpoint) -> str:
     return f"pgha-{endpoint.host}"
-
-
-def _jumps(endpoint: Endpoint) -> Iterator[str]:
-    """As they are written, from the last one on: OpenSSH looks them up in its own file."""
-    while endpoint.jump:
-        endpoint = endpoint.jump
-        place = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-        yield f"{endpoint.user}@{place}:{endpoint.port}"

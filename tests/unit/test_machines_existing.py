@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,26 @@ def test_the_way_may_lead_through_several_hosts(reach: Reach) -> None:
     endpoint = reach().endpoints()["pg1"]
     assert way(endpoint) == [("ops", "inner", 2200), ("porter", "gate.example.net", 2022)]
     words = command(endpoint, Path("/pins"), [])
-    assert words[words.index("-J") + 1] == "porter@gate:2022,ops@inner:2200"
+    inner = proxied(words)
+    assert inner[inner.index("-W") :] == ["-W", "192.0.2.21:22", "--", "inner"]
+    gate = proxied(inner)
+    assert gate[gate.index("-W") :] == ["-W", "inner:2200", "--", "gate"]
+    assert gate[gate.index("-l") + 1] == "porter"
+
+
+def proxied(words: Sequence[str]) -> list[str]:
+    """What OpenSSH would run to get there."""
+    (proxy,) = [word for word in words if word.startswith("ProxyCommand=")]
+    return shlex.split(proxy.removeprefix("ProxyCommand=").replace("%%", "%"))
+
+
+def test_a_persons_shell_gets_the_specs_key_for_the_jump_host_too() -> None:
+    key = Path("/keys/100% mine")
+    gate = Endpoint(host="gate", address="10.0.0.1", user="ops", identity_files=(key,))
+    words = command(Endpoint(host="pg1", address="fd00::21", jump=gate), Path("/pins"), [])
+    way = proxied(words)
+    assert 'IdentityFile="/keys/100%% mine"' in way, "ssh expands % in names of files"
+    assert way[way.index("-W") + 1] == "[fd00::21]:22"
 
 
 @pytest.mark.parametrize(
