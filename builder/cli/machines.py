@@ -33,6 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     spec = read_spec(arguments.file)
+    if arguments.host and arguments.action not in _OF_ONE_HOST:
+        raise MachineError(
+            f"machines {arguments.action} is for all machines, not for {arguments.host} alone",
+            do=f"For one: pgha-build machines {' | '.join(_OF_ONE_HOST)} {arguments.host}",
+        )
     if arguments.action == "list":
         return _list(spec, arguments)
     provider: Any = registry.provider(spec)

@@ -245,3 +245,11 @@ def test_what_was_applied_is_told_also_where_clients_files_cannot_be_written(
     document = json.loads(capsys.readouterr().out)
     assert (document["exit_code"], document["failed"]) == (1, [])
     assert document["error"].endswith("cannot be written: Not a directory")
+
+
+@pytest.mark.parametrize("verb", ["up", "list"])
+def test_what_is_for_all_machines_takes_no_host(verb: str, pgha: Callable[..., Said]) -> None:
+    status, _, err = pgha("machines", verb, "one")
+    assert status == 1
+    assert f"machines {verb} is for all machines, not for one alone" in err
+    assert "pgha-build machines kill | start one" in err
