@@ -29,8 +29,10 @@ def _script(spec: ClusterSpec, host: Host) -> str:
 def _summarise(spec: ClusterSpec, answers: Mapping[str, str]) -> Mapping[str, Any]:
     found = {host.name: _member(answers.get(host.name, "")) for host in members(spec)}
     healthy = sum(member["healthy"] for member in found.values())
-    # Who is healthy has had a read agreed upon by a quorum of those that etcd counts.
-    return {"members": found, "healthy": healthy, "quorum": healthy > 0}
+    # Who is healthy has had a read agreed upon by a quorum of those that etcd counts; who names an
+    # alarm, too: etcdctl asks for alarms after that read.
+    agreed = any(member["healthy"] or member["alarm"] for member in found.values())
+    return {"members": found, "healthy": healthy, "quorum": agreed}
 
 
 def _member(answer: str) -> Mapping[str, Any]:

@@ -34,6 +34,7 @@ def test_an_alarm_of_etcd_is_named_with_what_clears_it(tmp_path: Path) -> None:
     summary = probe.summarise(read_spec(file), {"etcd1": said})
     assert summary["members"]["etcd1"]["alarm"] == "NOSPACE"
     assert "ALARM NOSPACE (pgha-build ops defragment-etcd)" in "\n".join(probe.rows(summary))
+    assert (summary["healthy"], summary["quorum"]) == (0, True), "it is not lost: reads are agreed"
 
 
 def test_etcd_without_a_leader_is_told_not_stumbled_over(tmp_path: Path) -> None:
