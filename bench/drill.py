@@ -11,7 +11,8 @@ rounds add up over days, and the table is of all that it has; bench/drills.jsonl
 .venv/bin/python bench/drill.py --keep bench/drills.jsonl one.json
 .venv/bin/python bench/drill.py bench/drills.jsonl
 
-All of a name are judged by the bounds of the latest.
+The outages of all of a name are judged by the bounds of the latest; where answers were late or
+rare, by those that it had then.
 """
 
 from __future__ import annotations
@@ -67,21 +68,27 @@ def _row(found: Sequence[Mapping[str, Any]]) -> str:
     paused = [drill["write_outage_seconds"] for drill in found]
     unread = [drill["read_outage_seconds"] for drill in found if drill["read_outage_seconds"]]
     whole = [drill["recovery_seconds"] for drill in found]
-    first, latest = found[0], found[-1]
+    first = found[0]
+    today = _bounds(next((drill for drill in reversed(found) if _usual(drill)), found[-1]))
     what = [] if first["preset"] == "lan" else [f"preset {first['preset']}"]
     what += [] if first["synchronous"] else ["asynchronous"]
     cells = (
         ", ".join([f"`{first['name']}`", *what]),
-        f"{sum(_passed(drill, _bounds(latest)) for drill in found)} of {len(found)}",
+        f"{sum(_passed(d, today if _usual(d) else _bounds(d)) for d in found)} of {len(found)}",
         f"{statistics.median(paused):.1f} s",
         f"{max(paused):.1f} s",
-        _promised(_bounds(latest)),
+        _promised(today),
         f"{max(drill['connect_outage_seconds'] for drill in found):.1f} s",
         f"{max(unread):.1f} s" if unread else "–",
         f"{_lost(found)} of {sum(drill['writes_acknowledged'] for drill in found)}",
         "never" if None in whole else f"{max(whole):.1f} s",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _usual(drill: Mapping[str, Any]) -> bool:
+    """On machines that answer as usual; else a bound may have grown."""
+    return bool(drill.get("slowness", 1) == drill.get("lateness", 1) == 1)
 
 
 def _bounds(drill: Mapping[str, Any]) -> Mapping[str, float | None]:

@@ -35,9 +35,9 @@ INTERRUPTED = "interrupted"
 
 @dataclass(kw_only=True)
 class Record:
-    """What was done and on which `software`, why no more was, what was not possible, and why.
+    """What was done and on which `software`, and what was not possible, and why.
 
-    `failed`: what could not be carried out, though it was not left out.
+    `failed`: what could not be carried out, though it was not left out. `interrupted`: by Ctrl-C.
     """
 
     software: Mapping[str, str]
@@ -99,7 +99,7 @@ def _carried_out(
     try:
         _drilled(connections, ground, possible, record, forgiving=arguments.all)
     except Exception as error:  # a mistake of ours: what was measured before is told
-        record.failed.append(repr(error))
+        record.failed.append(_with_notes(repr(error), error))
         _told(workspace.spec, record, arguments)
         raise
     return _told(workspace.spec, record, arguments)
@@ -177,7 +177,7 @@ def _possible(
     ground: Ground, who: Scene, chosen: Sequence[Fault], *, forgiving: bool
 ) -> tuple[Sequence[Fault], dict[str, str]]:
     """With an empty plan; what cannot be done is said, or refused."""
-    found = {f.name: obstacle(f, who, ground.provider) for f in chosen}
+    found = {f.name: obstacle(f, who, ground.provider, ground.promises()) for f in chosen}
     reasons = {name: reason for name, reason in found.items() if reason}
     for name, reason in reasons.items():
         print(f"{name}: not possible here: {reason}.", file=sys.stderr)
@@ -244,15 +244,23 @@ def _drilled(
                 continue
             return
         except KeyboardInterrupt as error:  # what was measured is still told
-            record.failed += getattr(error, "__notes__", [])
+            record.failed += _notes(error)
             record.interrupted = True
             return
         ground.tell("", line(record.results[-1]))
 
 
 def _with_notes(said: str, error: BaseException) -> str:
-    """What could not be healed, either."""
-    return "\n".join((said, *getattr(error, "__notes__", [])))
+    return "\n".join((said, *_notes(error)))
+
+
+def _notes(error: BaseException | None) -> list[str]:
+    """What could not be healed, also where another error or Ctrl-C came on top."""
+    found: list[str] = []
+    while error is not None:
+        found += getattr(error, "__notes__", [])
+        error = error.__context__
+    return list(dict.fromkeys(found))
 
 
 def _told(spec: ClusterSpec, record: Record, arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from builder.drill.fault import (
 from builder.drill.scene import Scene
 from builder.drill.steps import PowerOff, Script
 
-_TLS = "/etc/etcd/tls"
+_TLS = "/etc/patroni/tls"
 
 
 def _majority(scene: Scene) -> Sequence[str]:
@@ -24,19 +24,20 @@ def _majority(scene: Scene) -> Sequence[str]:
 
 
 def _alarmed(scene: Scene) -> Sequence[Script]:
-    """Every member refuses writes; leases are kept alive. Only etcd's own API can ask for it."""
-    url = f"https://127.0.0.1:{scene.spec.sections['etcd']['client_port']}"
-    who = f"--cacert={_TLS}/client-ca.crt --cert={_TLS}/client.crt --key={_TLS}/client.key"
-    ctl = f"ETCDCTL_API=3 etcdctl --endpoints={url} {who} alarm"
-    curl = f"curl -sS --fail {who.replace('=', ' ')} {url}/v3/maintenance/alarm"
-    alarm = '{"action": "ACTIVATE", "memberID": "0", "alarm": "NOSPACE"}'
-    there = f"{ctl} list | grep -q NOSPACE"
+    """Every member refuses writes; leases are kept alive.
+
+    Only etcd's own API can ask for it: from the leader's host, which has curl and may.
+    """
+    url = f"https://{scene.address(scene.etcd_leader)}:{scene.spec.sections['etcd']['client_port']}"
+    who = f"--cacert {_TLS}/etcd-ca.crt --cert {_TLS}/etcd.crt --key {_TLS}/etcd.key"
+    curl = f"curl -sS --fail --max-time 10 {who} {url}/v3/maintenance/alarm -d"
+    which = '"memberID": "0", "alarm": "NOSPACE"'
+    there = f'{curl} \'{{"action": "GET"}}\' | grep -q NOSPACE'
     return [
         Script(
-            host=scene.etcd_leader,
-            before='command -v curl >/dev/null || { echo "curl is not installed" >&2; exit 1; }',
-            do=f"{curl} -d '{alarm}' >/dev/null\n{there}",
-            undo=f"{ctl} disarm >/dev/null",
+            host=scene.leader,
+            do=f'{curl} \'{{"action": "ACTIVATE", {which}}}\' >/dev/null\n{there}',
+            undo=f'{curl} \'{{"action": "DEACTIVATE", {which}}}\' >/dev/null',
             still=there,
             outlives_boot=True,
         )

@@ -67,8 +67,14 @@ class Injector:
             raise wrong
 
     def _heal(self, begun: Sequence[Step]) -> NotHealedError | None:
-        with undisturbed():
-            wrong = [error for step in reversed(begun) if (error := self._undone(step))]
+        wrong: list[NotHealedError] = []
+        try:
+            with undisturbed():
+                wrong += (error for step in reversed(begun) if (error := self._undone(step)))
+        except KeyboardInterrupt as stop:  # it came while the healing went on
+            for error in wrong:
+                stop.add_note(f"{error.what}. {error.do}")
+            raise
         if not wrong:
             return None
         what, do = ("; ".join(getattr(error, name) for error in wrong) for name in ("what", "do"))

@@ -14,6 +14,7 @@ SILENCE_SECONDS = 1.5  # a host that has said nothing for so long is not known t
 LOOKS = 3  # … and so many looks, where they are further apart
 TOLERANCE_SECONDS = 1.0  # so late may be heard what a host said, on a busy machine
 HOLDER_SECONDS = 10.0
+_LAST = 20  # attempts: of two seconds, on a machine that is not slow
 USUAL_SECONDS = 0.5  # in which a new connection is answered on a machine that is not slow
 
 Span = tuple[float, float]
@@ -91,9 +92,14 @@ def lost(history: History) -> tuple[int, ...]:
 
 
 def lateness(history: History) -> float:
-    """How many times later than usual new connections were answered before the fault; 1 or more."""
-    before = (a for a in history.acknowledged(Kind.WRITE, fresh=True) if a.end < history.begin)
-    took = [attempt.end - attempt.begin for attempt in before]
+    """How many times later than usual new connections were answered, at least 1.
+
+    The last before the fault count: before them, the cluster may have been ill for a while.
+    """
+    fault = history.marks.get(Moment.INJECTED, history.begin)
+    before = [a for a in history.acknowledged(Kind.WRITE, fresh=True) if a.end < fault]
+    last = sorted(before, key=lambda attempt: attempt.end)[-_LAST:]
+    took = [attempt.end - attempt.begin for attempt in last]
     return max(1.0, median(took) / USUAL_SECONDS) if took else 1.0
 
 
@@ -116,11 +122,11 @@ def longest_gap(history: History, kind: Kind, *, fresh: bool = False) -> Span:
     return max(pairwise([begin, *sorted(inside), end]), key=lambda gap: gap[1] - gap[0])
 
 
-def until_written(history: History) -> float:
-    """Seconds from the healing to the first write that began after it; to the end, if none did."""
+def until_written(history: History) -> float | None:
+    """Seconds from the healing to the first write that began after it; None where none did."""
     healed = history.marks.get(Moment.HEALED, history.end)
-    later = (a.end for a in history.acknowledged(Kind.WRITE) if a.begin >= healed)
-    return min(later, default=history.end) - healed
+    later = [a.end for a in history.acknowledged(Kind.WRITE) if a.begin >= healed]
+    return min(later) - healed if later else None
 
 
 def client_wait(history: History) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from builder.drill.judge import double, lateness, lost, split_writes
 from builder.drill.recorder import Recorder
 from builder.drill.scene import Scene
 from builder.drill.schema import stored, table
-from builder.drill.steps import Step, lacks
+from builder.drill.steps import LAST_RESORT_SECONDS, Step, lacks
 from builder.drill.verdict import Case, Result, judged
 from builder.errors import PghaError
 from builder.health import ailments
@@ -27,6 +27,7 @@ BEFORE_SECONDS = 3
 AFTER_SECONDS = 2
 HEALTHY_SECONDS = 180
 _NAP_SECONDS = 1.0
+_MARGIN_SECONDS = 120  # in which a fault of several steps is injected
 _SLOWER = 3  # times that slow machines are given fewer clients
 
 
@@ -34,8 +35,11 @@ class NotPossibleError(PghaError):
     """Nothing was done: this fault is no drill here, or not any more."""
 
 
-def obstacle(fault: Fault, who: Scene, provider: object) -> str:
+def obstacle(fault: Fault, who: Scene, provider: object, promises: Mapping[str, float]) -> str:
     """Why this fault is no drill here; empty where it is."""
+    lasts = fault.lasts(promises)
+    if lasts > LAST_RESORT_SECONDS - _MARGIN_SECONDS:
+        return f"it has to last {lasts:g} s, and ends by itself after {LAST_RESORT_SECONDS} s"
     reason = fault.obstacle(who)
     return reason or next((r for step in fault.steps(who) if (r := lacks(step, provider))), "")
 
@@ -88,7 +92,7 @@ def _stage(ground: Ground, fault: Fault, patience: float) -> Scene:
         except PghaError:
             if time.monotonic() > end:
                 raise
-    if reason := obstacle(fault, who, ground.provider):
+    if reason := obstacle(fault, who, ground.provider, ground.promises()):
         raise NotPossibleError(reason)
     return who
 

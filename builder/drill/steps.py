@@ -14,7 +14,7 @@ from builder.resources.base import quoted
 
 STATE = "/run/pgha-drill"
 UNIT = "pgha-drill-undo"
-LAST_RESORT_SECONDS = 900  # longer than the longest fault stays, which a ttl of 600 s asks for
+LAST_RESORT_SECONDS = 900
 # Healing that comes while harm is still being done waits for its end: else it would find nothing.
 _HEALED = (
     f"sh {STATE}/undo || exit 1\nrm -rf {STATE}\nsystemctl stop {UNIT}.timer 2>/dev/null || true\n"

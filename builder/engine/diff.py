@@ -15,12 +15,7 @@ from builder.resources.base import (
     Present,
     Resource,
     Unknown,
-    Value,
-    shown,
 )
-from builder.security.secret import MASK
-
-_DIGEST_LENGTH = 64
 
 
 def difference(resource: Resource, observed: Observed, entry: Entry | None) -> Change:
@@ -123,25 +118,3 @@ def removed(resource: Resource, observed: Observed) -> Change:
         reason="it has left the spec",
     )
     return _priced(change)
-
-
-def told(resource: Resource, item: AttributeChange) -> str:
-    """One attribute's difference for a person; no secret is in it."""
-    if resource.hides(item.name):
-        return f"{item.name}: {MASK}"
-    if _is_digest(item.after):
-        return f"{item.name} differs"
-    return f"{item.name}: {_value(item.before)} → {_value(item.after)}"
-
-
-def _is_digest(value: Value) -> bool:
-    return isinstance(value, str) and len(value) == _DIGEST_LENGTH and value.isalnum()
-
-
-def _value(value: Value) -> str:
-    value = shown(value)
-    if value is None:
-        return "(none)"
-    if isinstance(value, list):
-        return ", ".join(str(item) for item in value) or "(empty)"
-    return str(value)

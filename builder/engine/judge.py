@@ -9,6 +9,7 @@ from itertools import chain, groupby
 from builder.engine import diff
 from builder.engine.observe import Look, merged_with_host, recorded
 from builder.engine.script import Outcome, Piece
+from builder.engine.words import told
 from builder.resources.base import Absent, Action, Change, Present, Resource, Unknown
 from builder.resources.steps import Step
 
@@ -125,5 +126,5 @@ def _complaint(change: Change, seen: Look) -> str:
     after = diff.difference(resource, observed, None)
     if after.action is Action.NONE:
         return ""
-    left = "; ".join(diff.told(resource, item) for item in after.attributes)
+    left = "; ".join(told(resource, item) for item in after.attributes)
     return f"its steps ran without an error, and it still differs: {left}"

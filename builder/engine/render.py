@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from builder.engine.diff import told
 from builder.engine.plan import Plan
+from builder.engine.words import told
 from builder.expiry import first_to_end
 from builder.resources.base import (
     Action,

@@ -133,11 +133,14 @@ class RestApi:
         path: str,
         body: Mapping[str, Any],
         timeout_seconds: int,
+        *,
         only_if: str = ":",
+        tries: int = 1,
     ) -> Shell:
         """A change; the password and the body travel on stdin, as curl's own configuration.
 
-        `only_if` is shell: the change is not sent where it does not hold.
+        `only_if` is shell: the change is not sent where it does not hold. What is refused is sent
+        again until it was tried `tries` times.
         """
         password = self.password.reveal() if self.password else ""
         settings = {
@@ -150,8 +153,12 @@ class RestApi:
         tls = ("--cacert", self.ca, "--cert", self.certificate, "--key", self.key)
         words = ("curl", "-sS", "--fail-with-body", "--max-time", str(timeout_seconds), *tls)
         call = f'{quoted((*words, "-K", "-"))} "$url"{quoted([path])}'
+        if tries > 1:
+            again = f'printf "%s\\n" "$said" | {call} && exit 0; echo; sleep 1'
+            call = f"said=$(cat); for try in $(seq {tries}); do {again}; done; exit 1"
         script = f"{self._own_url()}; {{ {only_if}; }} || exit 0; {call}"
-        return Shell(script=script, stdin=lines.encode(), timeout_seconds=timeout_seconds + 5)
+        limit = tries * (timeout_seconds + 1) + 5
+        return Shell(script=script, stdin=lines.encode(), timeout_seconds=limit)
 
 
 @dataclass(frozen=True, kw_only=True)

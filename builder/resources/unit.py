@@ -85,9 +85,11 @@ class Unit(Resource):
         return Impact.RELOAD if change.trigger else Impact.NONE
 
     def _is_running(self, change: Change) -> bool:
-        """When the change's turn comes."""
-        stopped = not {*self.stopped_by}.isdisjoint(change.triggered)
-        return _was_running(change) and not stopped
+        """When the change's turn comes, as far as we know."""
+        return _was_running(change) and not self._was_stopped(change)
+
+    def _was_stopped(self, change: Change) -> bool:
+        return not {*self.stopped_by}.isdisjoint(change.triggered)
 
     def _restarts(self, change: Change) -> bool:
         return change.trigger >= Impact.RESTART or change.changes("definition")
@@ -145,15 +147,27 @@ class Unit(Resource):
         if not self.running:
             return (*steps, self._systemctl("stop"))
         if not self._is_running(change):
-            # It may run by now, with what was there before: systemd starts again what has crashed.
-            verb = "restart" if self._restarts(change) else "start"
-            reset = Run(argv=("systemctl", "reset-failed", self.name), accept=(0, 1))
-            return (*steps, reset, *self._runs(verb))
+            return (*steps, *self._started(change))
         if self._restarts(change):
             if self.before_restart:
                 steps.append(self._await("may be restarted", self.before_restart))
             return (*steps, *self._runs("restart"), *self._recovery())
         return (*steps, self._systemctl("reload"), *self._effect()) if change.trigger else steps
+
+    def _started(self, change: Change) -> Sequence[Step]:
+        """It may run by now, with what was there before: systemd starts again what has crashed.
+
+        Then it is asked whether it may be restarted, as in its turn, which it does not wait for.
+        """
+        reset = Run(argv=("systemctl", "reset-failed", self.name), accept=(0, 1))
+        new = change.action is Action.CREATE or self._was_stopped(change)
+        if new or not (change.trigger or self._restarts(change)):
+            return (reset, *self._runs("start"))
+        if not self._restarts(change):
+            return (reset, *self._runs("reload-or-restart"))
+        down = f"systemctl is-active --quiet {quoted([self.name])} || exit 0"
+        asked = self._await("may be restarted", f"{down}\n{self.before_restart}")
+        return (*([asked] if self.before_restart else []), reset, *self._runs("restart"))
 
     def _definition(self) -> str:
         """Let systemd read its files again, only if they have changed."""
@@ -184,13 +198,17 @@ class Unit(Resource):
 
     def _runs(self, verb: str) -> Sequence[Step]:
         """What counts is that it runs: a first start that failed is made good by Restart=always."""
-        told = "systemctl show -p ActiveState,SubState,Result,ConditionResult"
-        good = ["*ActiveState=active*", "*ActiveState=reloading*", "*ConditionResult=no*"]
+        told = "systemctl show -p ActiveState,SubState,Result,Job," + (
+            "ConditionResult,ConditionTimestampMonotonic"
+        )
+        good = ["*ActiveState=active*", "*ActiveState=reloading*"]
         if not self.wait:
             good.append("*ActiveState=activating*SubState=start*")  # as in _STARTS
         settled = (
             f"s=$({told} -- {quoted([self.name])}); echo $s\n"
-            f"case $s in {'|'.join(good)}) ;; *) exit 1;; esac"
+            "case $s in *ConditionTimestampMonotonic=0*) ;; *ConditionResult=no*) exit 0 ;; esac\n"
+            "case $s in *ActiveState=active*Job=[1-9]*|*Job=[1-9]*ActiveState=active*) exit 1 ;; "
+            f"{'|'.join(good)}) ;; *) exit 1 ;; esac"
         )
         begun = self._systemctl(verb, accept=(0, 1))
         return begun, Await(

@@ -169,7 +169,7 @@ def _leaves(ctx: Context) -> str:
     return (
         f'runs() {{ [ "$(systemctl show -P ActiveState {UNIT})" = active ]; }}\n'
         f"list=$({ctl} list -w simple 2>&1) || "
-        '{ runs || exit 0; echo "etcd does not answer: $list" | tail -n 1; exit 1; }\n'
+        '{ runs || exit 0; echo "etcd does not answer: $(echo "$list" | tail -n 1)"; exit 1; }\n'
         f'id=$(printf \'%s\\n\' "$list" | {only}); [ -n "$id" ] || exit 0\n'
         f"{ctl} remove $id 2>&1 | grep -v '^[[:punct:]]' | tail -n 1; exit 1"
     )

@@ -27,6 +27,7 @@ from roles.patroni.preconditions import (
     all_back,
     leader_of,
     look,
+    look_again,
     look_for_leader,
     refuse_broken,
     refuse_silent,
@@ -47,7 +48,7 @@ def restart(target: Target) -> Course:
     Invariant: a member is interrupted only while every other one is up, and a leader that has
     replicas only after one of them has taken over; where that cannot be had, it is refused.
     """
-    seen = yield from look()
+    seen = yield from look_again()
     if target.word:
         refuse_stranger(target.spec, target.word)
     hosts = [target.word] if target.word else [host.name for host in members(target.spec)]

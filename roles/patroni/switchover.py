@@ -45,30 +45,23 @@ def switchover(target: Target) -> Course:
 def _hand_over(target: Target, leader: str, chosen: str) -> Course:
     """Patroni asks the candidate once, for two seconds: its refusal may mean that one was busy."""
     order = {"leader": leader, "candidate": chosen}
-    send = api(target.spec, target.secrets).send("POST", "/switchover", order, 60)
+    send = api(target.spec, target.secrets).send("POST", "/switchover", order, 60, tries=_TRIES)
     ready = Await(
         what="a replica may take over",
         condition=can_spare_the_leader(target.spec),
         timeout_seconds=60,
     )
-    for left in reversed(range(_TRIES)):
-        try:
-            yield On(host=leader, label=f"hands over to {chosen}", steps=(ready, send))
-            break
-        except OperationError as error:
-            seen = yield from look_again()
-            if seen["leader"] == chosen:
-                break  # it was only slow
-            if not left:
-                raise _not_handed_over(error, chosen) from error
+    try:
+        yield On(host=leader, label=f"hands over to {chosen}", steps=(ready, send))
+    except OperationError as error:
+        seen = yield from look_again()
+        if seen["leader"] != chosen:  # else it was only slow
+            raise OperationError(
+                error.what,
+                do="pgha-build status shows who leads; to go on: pgha-build ops switchover "
+                f"{chosen}",
+            ) from error
     yield On(host=chosen, label="leads, and all follow", steps=(all_back(target.spec),))
-
-
-def _not_handed_over(error: OperationError, chosen: str) -> OperationError:
-    return OperationError(
-        error.what,
-        do=f"pgha-build status shows who leads; to go on: pgha-build ops switchover {chosen}",
-    )
 
 
 def failover(target: Target) -> Course:

@@ -79,7 +79,7 @@ case $verb in
         fickle*) printf 'ActiveState=failed\\nUnitFileState=enabled\\n' >$here/$unit;;
       esac
     done;;
-  start | restart)
+  start | restart | reload-or-restart)
     echo "{host} begin $verb $unit" >>$log
     sleep 0.05
     case $unit in

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -135,6 +136,22 @@ def test_ctrl_c_does_not_hide_that_the_healing_failed() -> None:
     assert raised.value.__notes__ == [
         "b could not be healed: OSError('no such device'). pgha-build machines start b"
     ]
+
+
+def test_a_second_ctrl_c_while_it_heals_does_not_hide_it_either() -> None:
+    class Slow(Machines):
+        def start(self, host: str) -> None:
+            signal.raise_signal(signal.SIGINT)
+            super().start(host)
+
+    injector = Injector({}, Slow(dead="b"), lambda *_: None)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as raised, injector.injected([PowerOff(host="b")]):
+            raise KeyboardInterrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [note[:23] for note in drill._notes(raised.value)] == ["b could not be healed: "]
 
 
 def test_what_had_been_done_of_a_fault_that_cannot_be_done_is_undone() -> None:

@@ -140,14 +140,14 @@ def test_a_bound_by_name_is_a_promise_of_the_clusters_roles(
 
 @EVERY
 def test_everything_is_possible_in_a_lab_of_seven(fault: Fault, who: Scene) -> None:
-    assert obstacle(fault, who, Lab()) == ""
+    assert obstacle(fault, who, Lab(), {}) == ""
     assert {step.host for step in fault.steps(who)} <= set(who.spec.hosts)
 
 
 @EVERY
 def test_without_power_a_drill_is_possible_or_says_why_not(fault: Fault, who: Scene) -> None:
     machines = any(isinstance(step, PowerOff | Freeze) for step in fault.steps(who))
-    assert bool(obstacle(fault, who, object())) == machines
+    assert bool(obstacle(fault, who, object(), {})) == machines
 
 
 @EVERY
@@ -368,7 +368,7 @@ def test_a_disk_that_is_the_systems_own_is_not_filled(spec: ClusterSpec) -> None
             member["disk"] = disk("/")
     who = scene(spec, shared)
     for name in ("leader-disk-full", "leader-disk-hangs", "etcd-disk-slow"):
-        assert "shares the system's file system" in obstacle(FAULTS[name], who, Lab())
+        assert "shares the system's file system" in obstacle(FAULTS[name], who, Lab(), {})
 
 
 def test_a_disk_that_two_services_share_is_not_filled(spec: ClusterSpec) -> None:
@@ -380,7 +380,7 @@ def test_a_disk_that_two_services_share_is_not_filled(spec: ClusterSpec) -> None
     }
     who = scene(spec, found)
     for name in ("leader-disk-full", "etcd-disk-slow"):
-        assert obstacle(FAULTS[name], who, Lab()) == (
+        assert obstacle(FAULTS[name], who, Lab(), {}) == (
             "PostgreSQL and etcd share a file system on pg1"
         )
 
@@ -392,7 +392,7 @@ def test_where_a_balancer_is_a_database_host_it_is_not_judged_as_a_balancer(
     spec = replace(spec, hosts={**spec.hosts, "pg1": pg1})
     who = replace(scene(spec, status(spec)), holder="pg1")
     for name in ("balancer-power-off", "balancer-isolated", "leader-deaf"):
-        assert "pg1" in obstacle(FAULTS[name], who, Lab())
+        assert "pg1" in obstacle(FAULTS[name], who, Lab(), {})
     (step,) = FAULTS["leader-isolated"].steps(who)
     assert isinstance(step, Script)
     assert f"arp saddr ip {who.virtual_ip} drop" in step.before
@@ -573,6 +573,26 @@ def test_new_connections_may_have_a_bound_of_their_own() -> None:
         assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
 
 
+def test_where_nobody_writes_any_more_the_fault_was_not_survived() -> None:
+    fault = replace(CASE.fault, stops_writes=True, writes=None, failovers=0)
+    promises = {"database host lost": 20.0, "database host deaf": 30.0}
+    told = history(1.0)
+    last = {Moment.HEALED: told.end, Moment.HEALTHY: told.end}
+    told = replace(told, marks=last, attempts=told.attempts[:30])
+    found = judged(replace(CASE, fault=fault, promises=promises), told)[1]
+    assert [c.measured for c in found if c.name == "no write once healed"] == ["none came"]
+
+
+def test_a_fault_that_would_end_by_itself_before_it_is_due_is_no_drill(who: Scene) -> None:
+    long = {"database host lost": 900.0}
+    assert "ends by itself" in obstacle(FAULTS["leader-isolated"], who, Lab(), long)
+
+
+def test_where_statements_are_rare_what_no_timing_says_is_as_much_longer() -> None:
+    case = replace(CASE, promises={"s": 5.0}, slowness=11.0)
+    assert (case.seconds("s"), case.seconds(2.0)) == (5.0, 4.0)
+
+
 def test_where_no_pause_is_promised_no_statement_breaks_on_an_open_connection() -> None:
     told = history(0.5, moves=0)
     cut = replace(told.attempts[4], fresh=False, outcome=Outcome.UNKNOWN, number=99)
@@ -654,5 +674,5 @@ def test_on_a_single_host_a_drill_is_possible_or_says_why_not(fault: Fault, worl
     found["keepalived"] = {"holders": [name], "running": [name], "hosts": [name]}
     assert ailments(spec, found) == []
     who = scene(spec, found)
-    reason = obstacle(fault, who, Lab())
+    reason = obstacle(fault, who, Lab(), {})
     assert reason or [step.host for step in fault.steps(who)] == [name]

@@ -200,9 +200,6 @@ def test_a_switchover_that_fails_says_how_it_goes_on(target: Target) -> None:
     course = switchover.switchover(target)
     request = until_on(course, next(course))
     refusal = OperationError(f"pg1: {request.label}: not authenticated")
-    for _ in range(2):
-        again = until_on(course, course.throw(refusal))
-        assert again == request
     assert isinstance(course.throw(refusal), Ask)
     with pytest.raises(OperationError) as failed:
         course.send(status())
@@ -239,7 +236,7 @@ def test_whoever_promotes_just_now_is_waited_for(begin: Any, target: Target) -> 
 
     def world(seen: list[Request]) -> Mapping[str, Any]:
         found = status()
-        if sum(isinstance(request, Ask) for request in seen) % 4 == 2:
+        if sum(isinstance(request, Ask) for request in seen) % 4 == 1:
             found["patroni"]["leader"] = None
         return found
 

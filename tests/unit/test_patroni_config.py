@@ -43,6 +43,18 @@ def test_a_member_that_is_down_is_not_waited_for(tmp_path: Path) -> None:
     assert (tmp_path / "times").read_text() == "x\nx\n"
 
 
+def test_what_is_refused_once_is_sent_again_with_its_password_and_its_body(tmp_path: Path) -> None:
+    step = API.send("POST", "/switchover", {"leader": "pg1"}, 5, tries=3)
+    busy = """cat >>bodies; echo x >>times
+    if [ "$(wc -l <times)" -lt 2 ]; then echo "no good candidates"; exit 22; fi"""
+    done = played(tmp_path, busy, step.script, step.stdin)
+    assert (done.returncode, done.stdout.strip()) == (0, "no good candidates")
+    first, second = (tmp_path / "bodies").read_text().split("user = ")[1:]
+    assert (first, "hidden" in first) == (second, True)
+    refused = played(tmp_path, "echo x >>tries; echo no; exit 22", step.script, step.stdin)
+    assert (refused.returncode, (tmp_path / "tries").read_text()) == (1, "x\nx\nx\n")
+
+
 def test_a_member_that_is_silent_for_a_moment_is_waited_for(tmp_path: Path) -> None:
     """Busy for longer than we wait for an answer; it may have read the old ones."""
     busy = """case "$*" in
