@@ -71,7 +71,7 @@ def recover_etcd(target: Target) -> Course:
     elif seen["etcd"]["quorum"] and ("alone" not in words or len(hosts) == 1):
         raise OperationError(
             "etcd has a quorum: it is not lost",
-            do="pgha-build apply lets members join that have lost their data.",
+            do="For a member without data: pgha-build apply; for an alarm: ops defragment-etcd.",
         )
     else:
         yield from _from_member(target, seen, kept)

@@ -153,7 +153,7 @@ class Group:
         while not condition():
             if time.monotonic() > end:
                 return False
-            time.sleep(0.01)
+            time.sleep(0.01)  # until the next look
         return True
 
 

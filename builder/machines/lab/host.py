@@ -137,7 +137,7 @@ class LabHost:
                 raise self._failed("ended while it booted")
             if time.monotonic() > end:
                 raise self._failed(f"has no sshd that answers after {seconds:g} s")
-            time.sleep(0.05)
+            time.sleep(0.05)  # until the next look
 
     def stop(self) -> None:
         """Shut down as an administrator would; the host ends its services in order."""

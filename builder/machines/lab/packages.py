@@ -50,7 +50,7 @@ def await_package_cache(layout: Layout) -> None:
                 why="The hosts' apt fetches packages through it.",
                 do=f"See {layout.directory / f'{_MEMBER}.log'}.",
             )
-        time.sleep(0.05)
+        time.sleep(0.05)  # until the next look
 
 
 def _listens(layout: Layout) -> bool:
