@@ -1,4 +1,4 @@
-"""What a client on this machine needs: the CA and a password file, in `.pgha/NAME/`."""
+"""What a client on this machine needs, in `.pgha/NAME/`: the CA, a password file, host keys."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from builder.workspace import Workspace
 _AUTHORITY = "ca.crt"
 _PASSWORDS = "pgpass"
 _SERVICES = "pg_service.conf"
+_HOST_KEYS = "known_hosts"
 
 
 def write_connection_files(workspace: Workspace) -> None:
@@ -37,7 +38,7 @@ def write_connection_files(workspace: Workspace) -> None:
 
 def remove_connection_files(home: Path) -> None:
     """Of a cluster that is gone; folders with something else in them stay."""
-    for name in (_AUTHORITY, _PASSWORDS, _SERVICES):
+    for name in (_AUTHORITY, _PASSWORDS, _SERVICES, _HOST_KEYS):
         (home / name).unlink(missing_ok=True)
         for left in home.glob(f".{name}.*"):  # by a `_write` that was killed
             left.unlink(missing_ok=True)
@@ -65,6 +66,15 @@ def write_service_file(workspace: Workspace) -> Path:
     return path
 
 
+def write_known_hosts(workspace: Workspace, lines: str) -> Path:
+    """The host keys that we accept, for OpenSSH."""
+    path = home_of(workspace) / _HOST_KEYS
+    with _clear_errors(path.parent, "A file for OpenSSH names the host keys that are there."):
+        _make(workspace, path.parent)
+        _write(workspace, path, lines.encode(), 0o644)
+    return path
+
+
 def _refuse_unkept(workspace: Workspace) -> None:
     store = workspace.store
     if "cluster" not in store.kept("authorities"):
@@ -84,14 +94,16 @@ def _lines(workspace: Workspace) -> Iterator[str]:
 
 
 @contextmanager
-def _clear_errors(home: Path) -> Iterator[None]:
+def _clear_errors(
+    home: Path, why: str = "Clients on this machine find the CA and their passwords there."
+) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise PghaError(
             f"{home} cannot be written: {error.strerror}",
-            why="Clients on this machine find the CA and their passwords there.",
-            do="Mend that; then pgha-build connect writes them.",
+            why=why,
+            do="Mend that, and try again; pgha-build connect writes what clients need.",
         ) from error
 
 

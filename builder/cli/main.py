@@ -36,6 +36,7 @@ VERBS = {
     "terraform": "install the Terraform provider that comes with pgha-build",
     "completion": "print completions for a shell",
     "ssh": "open a shell on a host, or run a command there",
+    "ssh-config": "print an ssh_config(5) of all hosts, for scp, rsync, Ansible",
     "machines": "the machines themselves: list, make, switch off and on",
     "lab": "local hosts for trying and testing",
 }
@@ -103,7 +104,7 @@ def _with_verbs(wanted: Collection[str]) -> argparse.ArgumentParser:
             "-f", "--file", type=Path, default=Path("cluster.yml"), help="default: ./cluster.yml"
         )
         if verb in wanted:
-            module = importlib.import_module(f"builder.cli.{verb}")
+            module = importlib.import_module(f"builder.cli.{verb.replace('-', '_')}")
             module.configure(child)
             child.set_defaults(run=module.run)
     return parser

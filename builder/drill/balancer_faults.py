@@ -34,6 +34,7 @@ BALANCER_FAULTS = (
         steps=lambda s: [PowerOff(host=s.holder)],
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
+        moves_address=True,
         obstacle=needs_balancer_alone,
     ),
     Fault(
@@ -52,6 +53,7 @@ BALANCER_FAULTS = (
         writes=BALANCER_LOST,
         reads=BALANCER_LOST,
         outlasts=BALANCER_DEAF,
+        moves_address=True,
         obstacle=needs_balancer_alone,
         isolates=True,
     ),
@@ -61,6 +63,7 @@ BALANCER_FAULTS = (
         steps=lambda s: [links.deaf(s.holder)],
         writes=BALANCER_DEAF,
         reads=BALANCER_DEAF,
+        moves_address=True,
         obstacle=needs_balancer_alone,
     ),
     Fault(
@@ -77,6 +80,7 @@ BALANCER_FAULTS = (
         steps=lambda s: [steps.stop_unit(s.holder, "haproxy.service")],
         writes=BALANCER_HUNG,
         reads=BALANCER_HUNG,
+        moves_address=True,
         obstacle=needs_balancers,
     ),
     Fault(

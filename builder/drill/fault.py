@@ -35,6 +35,7 @@ class Fault:
 
     The fault stays for longer than what `writes` promises, and than what `outlasts` does: a promise
     in whose time it must change nothing. `obstacle` says why this is no drill here.
+    `moves_address`: whoever holds it is struck, and another must take it.
     `two_holders`: the address has two until healed. `isolates`: whoever is struck hears nobody, so
     that one that is a balancer may hold the address, too. `failovers`: so many, neither
     more nor fewer. `may_stay`: or none in an asynchronous cluster, where a leader is started again.
@@ -50,6 +51,7 @@ class Fault:
     connects: Bound | None = None
     obstacle: Callable[[Scene], str] = lambda _: ""
     outlasts: str = ""
+    moves_address: bool = False
     two_holders: bool = False
     isolates: bool = False
     failovers: int = 0

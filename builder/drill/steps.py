@@ -145,12 +145,13 @@ def _until(condition: str, *, seconds: int) -> str:
 
 def kill_unit(host: str, unit: str) -> Script:
     """All processes of a unit at once."""
-    return Script(host=host, do=f"systemctl kill -s KILL {unit}")
+    return Script(host=host, before=main_pid(unit), do=f"systemctl kill -s KILL {unit}")
 
 
 def stop_unit(host: str, unit: str) -> Script:
     return Script(
         host=host,
+        before=main_pid(unit),
         do=f"systemctl kill -s STOP {unit}",
         undo=f"systemctl kill -s CONT {unit} || true",
     )

@@ -226,14 +226,19 @@ def _late(history: History, case: Case) -> Iterator[Check]:
         struck = [case.addresses[host] for host in history.struck]
         late = late_reads(history, case.promises[REPLICA_LOST], struck)
         yield _none("new sessions that read old rows", late)
-    if case.fault.two_holders:
-        both = bool(double(history, "holder"))
-        yield Check(
-            name="two holders while it is there",
-            measured="yes" if both else "no: the fault had no effect",
-            bound="yes",
-            passed=both,
-        )
+    yield from _of_the_address(case.fault, history)
+
+
+def _of_the_address(fault: Fault, history: History) -> Iterator[Check]:
+    holders = {sample.host for sample in history.samples if "holder" in sample.words}
+    moved, both = holders - {*history.struck}, double(history, "holder")
+    for name, due, seen in (
+        ("another takes the address", fault.moves_address, moved),
+        ("two holders while it is there", fault.two_holders, both),
+    ):
+        if due:
+            measured = "yes" if seen else "no: the fault had no effect"
+            yield Check(name=name, measured=measured, bound="yes", passed=bool(seen))
 
 
 def _none(name: str, count: int) -> Check:

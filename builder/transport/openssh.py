@@ -22,35 +22,45 @@ def command(
 
     `terminal`: also a command gets one there, as a shell does; what it says then ends in CR LF.
     """
-    argv = _options(endpoint, pinned)
+    argv = _line(endpoint, pinned)
     if terminal:
         argv.append("-t")
     return [*argv, "--", endpoint.address, *words]
 
 
-def _options(endpoint: Endpoint, pinned: Path) -> list[str]:
-    argv = ["ssh", "-p", str(endpoint.port), "-l", endpoint.user]
+def section(endpoint: Endpoint, pinned: Path) -> str:
+    """The same as part of an ssh_config(5), under the name that the host has in the spec."""
+    said = [("HostName", endpoint.address), *_options(endpoint, pinned)]
+    return f"Host {endpoint.host}\n" + "".join(f"  {key} {value}\n" for key, value in said)
+
+
+def _line(endpoint: Endpoint, pinned: Path) -> list[str]:
+    argv = ["ssh"]
     if endpoint.ssh_config:
-        argv[1:1] = ["-F", str(endpoint.ssh_config)]
-    for file in endpoint.identity_files:
-        argv += ["-o", f'IdentityFile="{_literal(file)}"']  # -i would not take all names
+        argv += ["-F", str(endpoint.ssh_config)]
+    for key, value in _options(endpoint, pinned):
+        argv += ["-o", f"{key}={value}"]
+    return argv
+
+
+def _options(endpoint: Endpoint, pinned: Path) -> list[tuple[str, str]]:
+    said = [("User", endpoint.user), ("Port", str(endpoint.port))]
+    said += [("IdentityFile", f'"{_literal(file)}"') for file in endpoint.identity_files]
     if endpoint.identity_files:
-        argv += ["-o", "IdentitiesOnly=yes"]
+        said.append(("IdentitiesOnly", "yes"))
     if endpoint.host_keys:
-        argv += [
-            "-o",
-            f'UserKnownHostsFile="{_literal(pinned)}"',
-            "-o",
-            f"HostKeyAlias={_alias(endpoint)}",
+        said += [
+            ("UserKnownHostsFile", f'"{_literal(pinned)}"'),
+            ("HostKeyAlias", _alias(endpoint)),
+            ("GlobalKnownHostsFile", "/dev/null"),
         ]
-        argv += ["-o", "GlobalKnownHostsFile=/dev/null"]
     elif endpoint.known_hosts:
         files = " ".join(f'"{_literal(file)}"' for file in endpoint.known_hosts)
-        argv += ["-o", f"UserKnownHostsFile={files}"]
-    argv += ["-o", "StrictHostKeyChecking=yes"]
+        said.append(("UserKnownHostsFile", files))
+    said.append(("StrictHostKeyChecking", "yes"))
     if endpoint.jump:
-        argv += ["-o", f"ProxyCommand={_through(endpoint.jump, endpoint, pinned)}"]
-    return argv
+        said.append(("ProxyCommand", _through(endpoint.jump, endpoint, pinned)))
+    return said
 
 
 def _literal(file: Path) -> str:
@@ -64,7 +74,7 @@ def _through(jump: Endpoint, to: Endpoint, pinned: Path) -> str:
     There it is looked up as it was written.
     """
     place = f"[{to.address}]" if ":" in to.address else to.address
-    line = [*_options(jump, pinned), "-W", f"{place}:{to.port}", "--", jump.host]
+    line = [*_line(jump, pinned), "-W", f"{place}:{to.port}", "--", jump.host]
     return shlex.join(line).replace("%", "%%")
 
 

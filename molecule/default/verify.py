@@ -2,7 +2,21 @@
 
 import json
 
-from scenario import in_sync, pgha, psql, status, until
+import pytest
+from scenario import in_sync, pgha, psql, status, there, until
+
+UNITS = {
+    **dict.fromkeys(("etcd1", "etcd2", "etcd3"), ("etcd",)),
+    **dict.fromkeys(("pg1", "pg2"), ("patroni",)),
+    **dict.fromkeys(("lb1", "lb2"), ("haproxy", "keepalived")),
+}
+
+
+@pytest.mark.parametrize("host", UNITS)
+def test_what_a_host_is_for_runs_and_starts_with_it(host):
+    for unit in UNITS[host]:
+        assert there(host).service(unit).is_running
+        assert there(host).service(unit).is_enabled
 
 
 def test_the_cluster_answers_on_both_sides():

@@ -2,7 +2,7 @@
 
 import csv
 
-from scenario import in_sync, on, psql, status, until
+from scenario import in_sync, on, psql, roles, there, until
 
 WRITE = "insert into t values (1) returning host(inet_server_addr())"
 
@@ -14,6 +14,12 @@ def sessions():
     return {(row["pxname"], row["svname"]): int(row["stot"]) for row in rows}
 
 
+def test_it_runs_and_starts_with_its_host():
+    assert there("e1").service("haproxy").is_running
+    assert there("e1").service("haproxy").is_enabled
+    assert there("e1").file("/etc/haproxy/haproxy.cfg").mode & 0o007 == 0
+
+
 def test_no_connection_lands_on_the_wrong_side():
     assert {psql("primary", "select pg_is_in_recovery()").stdout for _ in range(25)} == {"f\n"}
     assert {psql("replica", "select pg_is_in_recovery()").stdout for _ in range(25)} == {"t\n"}
@@ -21,8 +27,7 @@ def test_no_connection_lands_on_the_wrong_side():
 
 def test_the_replica_never_gets_a_write():
     """HAProxy sends none there; and whoever writes through the replica port is refused."""
-    leader = status()["patroni"]["leader"]
-    replica = {"pg1": "pg2", "pg2": "pg1"}[leader]
+    leader, (replica,) = roles()
     assert psql("primary", "create table if not exists t (i int)").returncode == 0
     before = sessions()
     assert {psql("primary", WRITE).returncode for _ in range(25)} == {0}
@@ -43,7 +48,7 @@ def test_health_state_and_metrics_answer():
 
 def test_the_primary_port_follows_a_switchover():
     """Whoever writes meanwhile is answered by the old leader, then by nobody, then by the new."""
-    leader = status()["patroni"]["leader"]
+    leader, _ = roles()
     old = psql("primary", WRITE).stdout
     command = f"patronictl -c /etc/patroni/config.yml switchover --leader {leader} --force"
     on(leader, f"systemd-run --quiet --collect {command}")
@@ -60,5 +65,5 @@ def test_the_primary_port_follows_a_switchover():
     assert len(set(seen)) == 2
     assert old not in seen[moved:]
     until(lambda: psql("replica", "select pg_is_in_recovery()").stdout == "t\n", "reads go on", 30)
-    assert status()["patroni"]["leader"] not in {leader, None}
+    assert roles()[0] not in {leader, None}
     in_sync()

@@ -12,6 +12,9 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
+import testinfra
+from testinfra.host import Host
+
 HOME = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 # A virtual machine boots for real, and one that is emulated takes seconds for each connection.
 PATIENCE = 5 if os.environ.get("PGHA_MACHINES") == "vagrant" else 1
@@ -33,9 +36,59 @@ def pgha(*words: str, check: bool = True, seconds: float = 300) -> subprocess.Co
     return done
 
 
-def on(host: str, script: str, *, check: bool = True) -> str:
-    """Run shell on a host, as root; what it printed."""
-    return pgha("ssh", host, "--", "sudo", "sh", "-c", script, check=check).stdout.strip()
+@cache
+def there(name: str) -> Host:
+    """A host of the scenario, for testinfra to look at by OpenSSH, as root."""
+    return testinfra.get_host(
+        f"ssh://{name}", ssh_config=_ssh_config(), controlpersist=0, sudo=True
+    )
+
+
+# testinfra connects once per question: they share one connection, which a dead host ends.
+_SHARED = """
+Host *
+  ControlMaster auto
+  ControlPath {home}/ssh-%n
+  ControlPersist 10
+  ServerAliveInterval {seconds}
+  ServerAliveCountMax 2
+"""
+
+
+@cache
+def _ssh_config() -> str:
+    file = HOME / "ssh_config"
+    shared = _SHARED.format(home=HOME, seconds=PATIENCE)
+    file.write_text(pgha("ssh-config").stdout + shared)
+    return str(file)
+
+
+def on(name: str, script: str) -> str:
+    """Run shell on a host; what it printed. It fails where the shell does."""
+    said: str = there(name).check_output("sh -c %s", script)
+    return said
+
+
+def tried(name: str, script: str) -> str:
+    """The same, and it may fail, or the host be off: what it printed till then."""
+    try:
+        said: str = there(name).run("sh -c %s", script).stdout
+    except RuntimeError:  # so testinfra says that ssh did not get there
+        return ""
+    return said.strip()
+
+
+def members(ask: str = "pg1") -> dict[str, dict[str, Any]]:
+    """What Patroni on that host says of each member of its cluster."""
+    said = on(ask, "patronictl -c /etc/patroni/config.yml list -f json")
+    return {row["Member"]: row for row in json.loads(said)}
+
+
+def roles(ask: str = "pg1") -> tuple[str | None, list[str]]:
+    """The leader, if there is one, and all others."""
+    leads = {name: row["Role"] == "Leader" for name, row in members(ask).items()}
+    leader = next((name for name in leads if leads[name]), None)
+    return leader, [name for name in leads if name != leader]
 
 
 def status() -> dict[str, Any]:

@@ -620,6 +620,19 @@ def test_an_address_that_should_have_two_holders_and_had_one_was_not_struck() ->
         assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
 
 
+def test_an_address_that_nobody_takes_from_a_struck_holder_was_not_moved() -> None:
+    fault = replace(CASE.fault, moves_address=True)
+    for taken, wrong in (("lb2", set()), ("lb1", {"another takes the address"})):
+        looks = [
+            Sample(at=1 + n / 10, host=host, words=frozenset({"holder"}))
+            for host, first in (("lb1", 0), (taken, 20))
+            for n in range(first, first + 20)
+        ]
+        told = replace(history(1.0), samples=tuple(looks), struck=("lb1",))
+        case = replace(CASE, fault=fault)
+        assert {c.name for c in judged(case, told)[1] if not c.passed} == wrong
+
+
 def test_a_replica_that_lags_must_get_no_new_sessions() -> None:
     read = Attempt(
         kind=Kind.READ, fresh=True, begin=4, end=4, outcome=Outcome.ACK, member="10.0.0.22"
