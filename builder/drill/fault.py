@@ -19,6 +19,8 @@ BALANCER_LOST = "balancer lost"
 BALANCER_HUNG = "balancer hung"
 BALANCER_DEAF = "balancer deaf"
 POSTGRESQL_HUNG = "PostgreSQL hung"
+PATRONI_HUNG = "Patroni hung"
+WALSENDER_HUNG = "walsender hung"
 DISK_LOST = "data disk full or hung"
 NO_PAUSE = 2.0  # seconds: no timing is involved, but a busy machine pauses by itself
 
@@ -39,6 +41,7 @@ class Fault:
     `two_holders`: the address has two until healed. `isolates`: whoever is struck hears nobody, so
     that one that is a balancer may hold the address, too. `failovers`: so many, neither
     more nor fewer. `may_stay`: or none in an asynchronous cluster, where a leader is started again.
+    `may_move`: or one where the host has a watchdog.
     `stops_writes`: nobody may lead, so that nothing is written until it is healed. `stops_reads`:
     the struck replica lags, so that it gets no new sessions.
     """
@@ -56,6 +59,7 @@ class Fault:
     isolates: bool = False
     failovers: int = 0
     may_stay: bool = False
+    may_move: bool = False
     stops_writes: bool = False
     stops_reads: bool = False
 

@@ -239,7 +239,7 @@ def _suffer(
     ground: Ground, fault: Fault, steps: Sequence[Step], recorder: Recorder, lasts: float
 ) -> Sequence[str]:
     """Raises PghaError where the fault could not be injected; says what could not be healed."""
-    targets = ", ".join(step.host for step in steps if step.strikes)
+    targets = ", ".join(dict.fromkeys(step.host for step in steps if step.strikes))
     ground.tell(targets, fault.doc)
     recorder.mark(Moment.INJECTED)
     try:

@@ -150,6 +150,12 @@ class Case:
         rarer = Traffic.fresh_interval_seconds * (self.slowness - 1)
         return round(bound * self.lateness + rarer, 1)
 
+    def failovers(self) -> tuple[int, int]:
+        """The fewest and the most that the fault may lead to."""
+        due = self.fault.failovers
+        none = self.fault.may_stay and not self.synchronous
+        return 0 if none else due, due + int(self.fault.may_move)
+
     def connect_seconds(self) -> float | None:
         """The bound for a new connection."""
         connects = self.fault.connects
@@ -191,13 +197,12 @@ def _safety(found: Figures, case: Case) -> Iterator[Check]:
     if case.has_address:
         moved = max(HOLDER_SECONDS * case.slowness, case.seconds(BALANCER_HUNG) or 0)
         yield _within("not one holder of the address", found.without_one_holder, moved)
-    moves = case.fault.failovers
-    may_stay = case.fault.may_stay and not case.synchronous
+    fewest, most = case.failovers()
     yield Check(
         name="failovers",
         measured=str(found.failovers),
-        bound=f"at most {moves}" if may_stay else str(moves),
-        passed=found.failovers == moves or (may_stay and found.failovers < moves),
+        bound=str(most) if fewest == most else f"at most {most}",
+        passed=fewest <= found.failovers <= most,
     )
     yield _within("a host not watched", found.unwatched, HOLDER_SECONDS * case.slowness)
 

@@ -17,6 +17,7 @@ from builder.spec.types import Rule, boolean, one_of, optional, seconds
 
 _PROMOTION_SECONDS = 2.0  # taking the key, leaving recovery, accepting connections
 _CONNECT_SECONDS = 1.0  # HAProxy's `timeout connect`
+_PATRONI_SECONDS = 5.0  # until systemd has started it again, and it knows who leads
 _CLIENT_SECONDS = 2.0  # the least connect_timeout that libpq takes
 # What a crashed PostgreSQL has to come back in, where another one could lack writes.
 _START_SECONDS = 20
@@ -52,6 +53,8 @@ class Timings:
     hung_interval: int = 1
     hung_timeout: int = 3
     hung_fall: int = 3
+    walsender_fall: int = 4
+    patroni_interval: int = 2
     disk_silent: int = 10
 
     @property
@@ -67,8 +70,7 @@ class Timings:
     @property
     def host_reset(self) -> float:
         """One that boots in time finds that its lease still holds: from then on as crashed."""
-        start = self.primary_start_timeout
-        return self.host_lost + (start + self.loop_wait if start else 0)
+        return self.host_lost + self._started_again
 
     @property
     def host_deaf(self) -> float:
@@ -80,15 +82,17 @@ class Timings:
         """Until it is seen; where it may start again, until one more loop sees that it did not
         (Patroni docs/dynamic_configuration.rst, `primary_start_timeout`).
         """
-        start = self.primary_start_timeout
-        given_up = self.loop_wait + (start + self.loop_wait if start else 0)
+        given_up = self.loop_wait + self._started_again
         return given_up + _PROMOTION_SECONDS + self.balancer_notices
+
+    @property
+    def _started_again(self) -> int:
+        return self.primary_start_timeout and self.primary_start_timeout + self.loop_wait
 
     @property
     def postgresql_hung(self) -> float:
         """Until the watch ends it; from then on it has crashed."""
-        noticed = self.hung_fall * (self.hung_interval + self.hung_timeout)
-        return noticed + self.postgresql_crashed
+        return self.hung_fall * (self.hung_interval + self.hung_timeout) + self.postgresql_crashed
 
     @property
     def patroni_silent(self) -> int:
@@ -99,6 +103,20 @@ class Timings:
         return self.ttl - self.loop_wait - 3
 
     @property
+    def patroni_fall(self) -> int:
+        """Over more than one loop: /liveness goes by the clock, which may have been set."""
+        return ceil((self.loop_wait + 3) / self.patroni_interval)
+
+    @property
+    def patroni_hung(self) -> float:
+        """/liveness tells of its loop once that is as late as the lease is long; a REST API that
+        hangs takes time itself. Then it leads again, and HAProxy sees that.
+        """
+        late = max(self.ttl + self.loop_wait, self.patroni_fall * (self.hung_timeout - 1))
+        ended = late + self.patroni_fall * (self.patroni_interval + 1)
+        return ended + _PATRONI_SECONDS + self.loop_wait + self.balancer_notices
+
+    @property
     def disk_lost(self) -> float:
         """Until the watch gives the disk up and asks who could lead; then as after a crash."""
         return self.disk_silent + _PROMOTION_SECONDS + self.postgresql_crashed
@@ -107,6 +125,16 @@ class Timings:
     def replica_lost(self) -> float:
         """Until the leader stops waiting for it: its walsender ends, then a loop sees that."""
         return self.wal_sender_timeout + 2 * self.loop_wait + _PROMOTION_SECONDS
+
+    @property
+    def walsender_wakes(self) -> float:
+        """A sound one wakes at least so often, to ask whether its replica is still there."""
+        return self.wal_sender_timeout / 2
+
+    @property
+    def walsender_hung(self) -> float:
+        """Until the watch has seen that it does not run; then PostgreSQL restarts."""
+        return (self.walsender_fall + 1) * self.walsender_wakes + self.postgresql_crashed
 
     @property
     def switchover(self) -> float:
@@ -138,8 +166,8 @@ class Timings:
     @property
     def balancer_deaf(self) -> float:
         """Until no check of HAProxy has been answered; from then on it is as one that hangs."""
-        first = max(self.check_interval + _CONNECT_SECONDS, self.check_timeout)
-        unheard = first + (self.check_fall - 1) * (self.check_fast + _CONNECT_SECONDS)
+        unheard = max(self.check_interval + _CONNECT_SECONDS, self.check_timeout)
+        unheard += (self.check_fall - 1) * (self.check_fast + _CONNECT_SECONDS)
         return ceil(unheard + self.balancer_hung)
 
 
@@ -205,9 +233,11 @@ def promises(spec: ClusterSpec) -> Iterable[Promise]:
     yield Promise(fault="database host deaf", seconds=times.host_deaf)
     yield Promise(fault="PostgreSQL crashed", seconds=times.postgresql_crashed)
     yield Promise(fault="PostgreSQL hung", seconds=times.postgresql_hung)
+    yield Promise(fault="Patroni hung", seconds=times.patroni_hung)
     yield Promise(fault="switchover", seconds=times.switchover)
     if len(spec.with_role("patroni")) > 1:
         yield Promise(fault="replica lost", seconds=times.replica_lost)
+        yield Promise(fault="walsender hung", seconds=times.walsender_hung)
         yield Promise(fault="data disk full or hung", seconds=times.disk_lost)
 
 

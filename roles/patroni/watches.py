@@ -15,6 +15,16 @@ docs/watchdog.rst).
 
 Ended, PostgreSQL has crashed: Patroni fails over, and makes a replica of it when it can. While
 Patroni is paused none of them does anything: nobody would start it again.
+
+A walsender that hangs keeps the slot of its replica, which cannot come back, and is listed as one
+that streams, so that Patroni never gives the replica up: every commit waits without end. A fourth
+watch sees that it does not run, which a sound one does twice in `wal_sender_timeout` at least
+(PostgreSQL walsender.c, WalSndComputeSleeptime), and ends it; PostgreSQL restarts all of its own.
+
+A Patroni waits without end for a session of its own that hangs: where it is its loop's, the lease
+ends and nobody else leads, for the leader answers the replicas that it is one; where it is its REST
+API's, HAProxy finds no leader. The last watch asks both, as Kubernetes does (Patroni
+docs/rest_api.rst, `/liveness`), and ends Patroni, which systemd starts again.
 """
 
 from __future__ import annotations
@@ -28,7 +38,7 @@ from builder.resources.directory import Directory
 from builder.resources.unit import Unit
 from builder.role import Context
 from roles._failover import timings
-from roles.patroni.settings import TLS, USER, data_directory, members
+from roles.patroni.settings import REPLICATION, TLS, USER, data_directory, members
 
 HOME = "/usr/local/lib/pgha-build"
 
@@ -48,6 +58,13 @@ def watches(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
         binaries=debian.postgresql_binaries(ctx.section("postgresql")["version"]),
         **asks,
     )
+    yield from _watch(
+        ctx,
+        needs,
+        name="patroni-watch",
+        doc="Ends a Patroni that hangs, so that systemd starts it again",
+        **{**asks, "url": asks["url"].removesuffix("/patroni")},
+    )
     if len(members(ctx.spec)) == 1:
         return
     synchronous = ctx.section("failover")["synchronous"]
@@ -57,6 +74,14 @@ def watches(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
         name="disk-watch",
         doc="Ends a leader that cannot write to its disk, so that a replica takes over",
         follows=_follows(synchronous=synchronous),
+        **asks,
+    )
+    yield from _watch(
+        ctx,
+        needs,
+        name="walsender-watch",
+        doc="Ends a process of PostgreSQL that streams to a replica and hangs",
+        user=REPLICATION,
         **asks,
     )
     if not synchronous:

@@ -125,7 +125,7 @@ def test_a_fault_stays_until_what_is_promised_is_due(preset: str, spec: ClusterS
         if fault.stops_writes:
             due = HOST_LOST
         least = max(15, promised.get(due, 0) + 5)
-        assert least <= fault.lasts(promised) <= 120, fault.name
+        assert least <= fault.lasts(promised) <= 150, fault.name
 
 
 @EVERY
