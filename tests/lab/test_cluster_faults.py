@@ -87,6 +87,28 @@ def test_what_does_not_need_the_host_that_is_down_is_still_repaired(seven: Any) 
     assert list(applied["unreachable"]) == [down]
 
 
+# ── processes that hang ─────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("process", ["walsender", "Patroni heartbeat", "Patroni restapi"])
+def test_a_process_of_the_leader_that_hangs_does_not_stop_writes_for_good(
+    process: str, seven: Any, until: Any
+) -> None:
+    """It is ended, or Patroni is that waits for it; both come back by themselves."""
+    leader = seven.leader()
+    listed = seven.sql("SELECT pid, backend_type, application_name FROM pg_stat_activity")
+    (hung,) = (row.split("|")[0] for row in listed.splitlines() if process in row.split("|"))
+    waits = seven.on(leader, "systemctl show -P MainPID patroni.service")
+    ended = hung if process == "walsender" else waits
+    seven.on(leader, f"kill -STOP {hung}")
+    try:
+        until(lambda: seven.try_on(leader, f"test -e /proc/{ended}").returncode == 1, 120)
+        write = "CREATE TABLE IF NOT EXISTS hung (i int); INSERT INTO hung VALUES (1)"
+        until(lambda: seven.psql(seven.uris["primary"], write).returncode == 0, 60)
+        until(lambda: seven.run("status").returncode == 0, 60)
+    finally:
+        seven.try_on(leader, f"kill -CONT {hung}")
+    seven.in_sync()
+
+
 def _started(cluster: Any, without: str) -> dict[str, str]:
     """When each service on each host was started: the same as long as nobody touched it."""
     units = {"etcd": "etcd", "patroni": "patroni", "haproxy": "haproxy keepalived"}
