@@ -11,8 +11,7 @@ from io import StringIO
 from typing import Any
 
 from builder.drill.history import History, Kind, Moment, Outcome
-from builder.drill.judge import Span, spans
-from builder.drill.verdict import gap
+from builder.drill.judge import Span, gap, spans
 
 BUCKET_SECONDS = 0.1
 _INK, _FAINT = "#1f2933", "#9aa5b1"

@@ -41,7 +41,7 @@ class Fault:
     `two_holders`: the address has two until healed. `isolates`: whoever is struck hears nobody, so
     that one that is a balancer may hold the address, too. `failovers`: so many, neither
     more nor fewer. `may_stay`: or none in an asynchronous cluster, where a leader is started again.
-    `may_move`: or one where the host has a watchdog.
+    `may_move`: or one more.
     `stops_writes`: nobody may lead, so that nothing is written until it is healed. `stops_reads`:
     the struck replica lags, so that it gets no new sessions.
     """

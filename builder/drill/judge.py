@@ -122,6 +122,12 @@ def longest_gap(history: History, kind: Kind, *, fresh: bool = False) -> Span:
     return max(pairwise([begin, *sorted(inside), end]), key=lambda gap: gap[1] - gap[0])
 
 
+def gap(history: History) -> tuple[float, float]:
+    """The outage of writes, in seconds since the drill began."""
+    begin, end = longest_gap(history, Kind.WRITE)
+    return begin - history.begin, end - history.begin
+
+
 def until_written(history: History) -> float | None:
     """Seconds from the healing to the first write that began after it; None where none did."""
     healed = history.marks.get(Moment.HEALED, history.end)

@@ -149,6 +149,7 @@ POSTGRESQL_FAULTS = (
     ),
     Fault(
         name="walsender-stop",
+        may_move=True,  # where PostgreSQL restarts for long
         doc="The leader's process that streams to a replica hangs (SIGSTOP): commits wait for it.",
         steps=_walsender_stop,
         writes=WALSENDER_HUNG,
@@ -163,15 +164,15 @@ POSTGRESQL_FAULTS = (
     ),
     Fault(
         name="patroni-stop",
-        failovers=1,
-        doc="Patroni hangs on the leader (SIGSTOP) until its lease is over.",
+        may_move=True,  # or it is ended, and starts again, before its lease is over
+        doc="Patroni hangs on the leader (SIGSTOP).",
         steps=lambda s: [steps.stop_main(s.leader, "patroni.service")],
         writes=HOST_LOST,
         obstacle=needs_replica,
     ),
     Fault(
         name="patroni-loop-stop",
-        may_move=True,  # a watchdog that is not fed resets the host
+        may_move=True,  # by a watchdog that is not fed, or where replicas find nobody there
         doc="The session in which Patroni asks the leader's PostgreSQL hangs (SIGSTOP).",
         steps=_signal(_SESSION.format("heartbeat"), "STOP", _CONTINUED),
         writes=PATRONI_HUNG,
@@ -179,6 +180,7 @@ POSTGRESQL_FAULTS = (
     ),
     Fault(
         name="patroni-api-stop",
+        may_move=True,  # before 3.3 it is the loop's as well
         doc="The session in which Patroni's REST API asks the leader's PostgreSQL hangs (SIGSTOP).",
         steps=_signal(_SESSION.format("restapi"), "STOP", _CONTINUED),
         writes=PATRONI_HUNG,

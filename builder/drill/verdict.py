@@ -17,7 +17,7 @@ from builder.drill.fault import (
     Bound,
     Fault,
 )
-from builder.drill.history import History, Kind, Moment
+from builder.drill.history import History, Moment
 from builder.drill.judge import (
     HOLDER_SECONDS,
     Figures,
@@ -26,7 +26,6 @@ from builder.drill.judge import (
     late_reads,
     late_writes,
     lateness,
-    longest_gap,
     until_written,
 )
 
@@ -235,7 +234,10 @@ def _late(history: History, case: Case) -> Iterator[Check]:
 
 
 def _of_the_address(fault: Fault, history: History) -> Iterator[Check]:
-    holders = {sample.host for sample in history.samples if "holder" in sample.words}
+    begin = history.marks.get(Moment.INJECTED, history.begin)
+    end = history.marks.get(Moment.HEALED, history.end)
+    seen_then = (sample for sample in history.samples if begin <= sample.at <= end)
+    holders = {sample.host for sample in seen_then if "holder" in sample.words}
     moved, both = holders - {*history.struck}, double(history, "holder")
     for name, due, seen in (
         ("another takes the address", fault.moves_address, moved),
@@ -292,9 +294,3 @@ def _end(case: Case, history: History) -> Iterator[Check]:
         bound="empty",
         passed=not case.differences,
     )
-
-
-def gap(history: History) -> tuple[float, float]:
-    """The outage of writes, in seconds since the drill began."""
-    begin, end = longest_gap(history, Kind.WRITE)
-    return begin - history.begin, end - history.begin

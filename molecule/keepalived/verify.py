@@ -8,7 +8,7 @@ ADDRESS = " 10.93.5.100/24 "
 
 
 def holders():
-    return [host for host in ("lb1", "lb2") if ADDRESS in tried(host, "ip -o address")]
+    return [host for host in ("lb1", "lb2") if ADDRESS in on(host, "ip -o address")]
 
 
 def test_both_run_and_exactly_one_has_the_address():

@@ -51,14 +51,14 @@ Host *
   ControlPath {home}/ssh-%n
   ControlPersist 10
   ServerAliveInterval {seconds}
-  ServerAliveCountMax 2
+  ServerAliveCountMax 3
 """
 
 
 @cache
 def _ssh_config() -> str:
     file = HOME / "ssh_config"
-    shared = _SHARED.format(home=HOME, seconds=PATIENCE)
+    shared = _SHARED.format(home=HOME, seconds=3 * PATIENCE)
     file.write_text(pgha("ssh-config").stdout + shared)
     return str(file)
 

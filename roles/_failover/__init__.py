@@ -105,7 +105,7 @@ class Timings:
     @property
     def patroni_fall(self) -> int:
         """Over more than one loop: /liveness goes by the clock, which may have been set."""
-        return ceil((self.loop_wait + 3) / self.patroni_interval)
+        return 1 + ceil((self.loop_wait + 3) / self.patroni_interval)
 
     @property
     def patroni_hung(self) -> float:
@@ -133,8 +133,9 @@ class Timings:
 
     @property
     def walsender_hung(self) -> float:
-        """Until the watch has seen that it does not run; then PostgreSQL restarts."""
-        return (self.walsender_fall + 1) * self.walsender_wakes + self.postgresql_crashed
+        """Until the watch has seen it; one loop more, for PostgreSQL restarts before it is lost."""
+        noticed = (self.walsender_fall + 1) * self.walsender_wakes
+        return noticed + self.loop_wait + self.postgresql_crashed
 
     @property
     def switchover(self) -> float:

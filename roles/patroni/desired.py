@@ -32,6 +32,7 @@ from roles.patroni.settings import (
     CA,
     CLIENTS,
     CONFIG,
+    ENVIRONMENT,
     NAME,
     REPLICATION,
     REST_USER,
@@ -42,11 +43,11 @@ from roles.patroni.settings import (
     data_directory,
     members,
 )
+from roles.patroni.stale_leader import stale_leader
 from roles.patroni.watchdog import DEVICE, watchdog
 from roles.patroni.watches import watches
 
 UNIT = "patroni.service"
-ENVIRONMENT = "/opt/pgha-build/patroni"
 _NO_CLUSTER = "/etc/postgresql-common/createcluster.d/pgha-build.conf"
 _RESTART_NOTHING = ("/package:curl", "/package:ca-certificates", "/file:/usr/local/bin/patronictl")
 SECRETS = {
@@ -66,9 +67,10 @@ def resources(ctx: Context) -> Iterable[Resource]:
     dog = list(watchdog(ctx, needs))
     check = _check(ctx, needs)
     config = _config(ctx, (*needs, check.address, *(item.address for item in dog)), check)
-    unit = _unit_file(ctx, needs, program)
+    first = stale_leader(ctx, needs)
+    unit = _unit_file(ctx, (*needs, first.address), program, first.name)
     yield from (*_no_cluster(ctx), *packages, *installed, *directories)
-    yield from (*tls, *dog, check, config, unit, _profile(ctx, needs), *watches(ctx, needs))
+    yield from (*tls, *dog, check, config, first, unit, _profile(ctx, needs), *watches(ctx, needs))
     yield _unit(
         ctx,
         needs=(gate(ctx.spec), *needs, *(item.address for item in (*directories, *dog))),
@@ -103,12 +105,13 @@ def _unit(
     )
 
 
-def _unit_file(ctx: Context, needs: tuple[str, ...], program: str) -> File:
+def _unit_file(ctx: Context, needs: tuple[str, ...], program: str, first: str) -> File:
     return ctx.file(
         f"/etc/systemd/system/{UNIT}",
         "patroni/patroni.service",
         options={"needs": needs},
         program=program,
+        stale_leader=first,
         config=f"{CONFIG}/config.yml",
         user=USER,
         stop_seconds=timings(ctx.spec).primary_stop_timeout + 30,

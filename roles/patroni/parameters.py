@@ -18,6 +18,8 @@ _MANAGED = {
     "password_encryption": "always scram-sha-256",
     "synchronous_commit": "use failover.synchronous",
     "synchronous_standby_names": "Patroni sets it; use failover.synchronous",
+    "wal_sender_timeout": "use failover.preset",
+    "update_process_title": "on, for what watches over PostgreSQL's processes",
     "primary_conninfo": "Patroni sets it",
     "hot_standby": "Patroni needs it on",
     "cluster_name": "Patroni sets it",

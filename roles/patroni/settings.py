@@ -33,6 +33,7 @@ TLS = "/etc/patroni/tls"
 USER = "postgres"
 SUPERUSER = "postgres"
 REPLICATION = "replicator"
+ENVIRONMENT = "/opt/pgha-build/patroni"  # of a Patroni that comes from PyPI
 REWIND = "rewind"
 REST_USER = "patroni"
 CLIENTS = "pgha_clients"  # its members may come in through the balancers

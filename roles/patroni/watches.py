@@ -24,7 +24,8 @@ watch sees that it does not run, which a sound one does twice in `wal_sender_tim
 A Patroni waits without end for a session of its own that hangs: where it is its loop's, the lease
 ends and nobody else leads, for the leader answers the replicas that it is one; where it is its REST
 API's, HAProxy finds no leader. The last watch asks both, as Kubernetes does (Patroni
-docs/rest_api.rst, `/liveness`), and ends Patroni, which systemd starts again.
+docs/rest_api.rst, `/liveness`), and ends Patroni, which systemd starts again. Where commits could
+be lost by that it ends PostgreSQL, too (`roles.patroni.stale_leader`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from builder.resources.unit import Unit
 from builder.role import Context
 from roles._failover import timings
 from roles.patroni.settings import REPLICATION, TLS, USER, data_directory, members
+from roles.patroni.stale_leader import STALE_LEADER
 
 HOME = "/usr/local/lib/pgha-build"
 
@@ -47,7 +49,7 @@ def watches(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
     yield Directory(hosts=(ctx.host.name,), name=HOME)
     asks = {
         "ca": f"{TLS}/ca.crt",
-        "url": f"https://{ctx.host.address}:{ctx.section('patroni')['rest_port']}/patroni",
+        "url": f"https://{ctx.host.address}:{ctx.section('patroni')['rest_port']}",
     }
     yield from _watch(
         ctx,
@@ -63,7 +65,8 @@ def watches(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
         needs,
         name="patroni-watch",
         doc="Ends a Patroni that hangs, so that systemd starts it again",
-        **{**asks, "url": asks["url"].removesuffix("/patroni")},
+        stale_leader=STALE_LEADER,
+        **asks,
     )
     if len(members(ctx.spec)) == 1:
         return

@@ -15,9 +15,9 @@ from shlex import quote
 from types import SimpleNamespace
 
 import pytest
-from jinja2 import Environment, StrictUndefined
 
-TEMPLATES = Path(__file__).parents[2] / "templates/patroni"
+from builder.templates import render
+
 LEADS = '{"state": "running", "role": "primary"}'
 FOLLOWS = '{"state": "running", "role": "replica"}'
 PAUSED = '{"state": "running", "role": "primary", "pause": true}'
@@ -46,7 +46,9 @@ class Stage:
             time.sleep(0.02)
 
     @contextmanager
-    def watched(self, name: str, asked_by: str, **values: object) -> Iterator[None]:
+    def watched(
+        self, name: str, asked_by: str, *words: str, **values: object
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """The watch runs beside it. `asked_by`: the program whose calls are counted."""
         bin_ = self.folder / "bin"
         bin_.mkdir()
@@ -55,12 +57,11 @@ class Stage:
             (bin_ / program).write_text(f"#!/bin/sh\ncd {self.folder}\n{counts}{text}\n")
             (bin_ / program).chmod(0o755)
         given = {"data": self.folder / "data", "ca": "ca", "url": "url", **values}
-        template = (TEMPLATES / f"{name}.j2").read_text()
-        script = Environment(undefined=StrictUndefined).from_string(template).render(given)  # noqa: S701
+        script = render(f"patroni/{name}", given).text
         environment = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}"}
-        watch = subprocess.Popen(["sh", "-c", script], env=environment)
+        watch = subprocess.Popen(["sh", "-c", script, name, *words], env=environment)
         try:
-            yield
+            yield watch
         finally:
             watch.kill()
             watch.wait()
@@ -172,7 +173,7 @@ def walsender(stage: Stage) -> Iterator[Callable[[str, str], Walsender]]:
         made.append(Walsender(stage, title, code))
         return made[-1]
 
-    times = SimpleNamespace(walsender_wakes=1, walsender_fall=4)
+    times = SimpleNamespace(walsender_wakes=1, walsender_fall=20)
     with stage.watched("walsender-watch", "sleep", user="replicator", timings=times):
         yield make
     for one in made:
@@ -183,7 +184,6 @@ def test_a_walsender_that_hangs_is_ended(
     stage: Stage, walsender: Callable[[str, str], Walsender]
 ) -> None:
     hung = walsender(STREAMS, Walsender.HANGS)
-    stage.asked(10)
     end = time.monotonic() + 20
     while not hung.gone():
         assert time.monotonic() < end
@@ -211,7 +211,7 @@ def test_another_process_is_left_alone(
 ) -> None:
     stage.says(answer)
     one = walsender(title, code)
-    stage.asked(40)
+    stage.asked(60)
     assert not one.gone()
 
 
@@ -222,20 +222,31 @@ def patroni(stage: Stage) -> Iterator[Stage]:
     stage.says(str(stage.postmaster.pid), "MainPID")
     stage.says("0", "status-liveness")
     stage.says("0", "status-patroni")
-    times = SimpleNamespace(hung_timeout=1, patroni_interval=1, patroni_fall=4)
-    with stage.watched("patroni-watch", "sleep", timings=times):
+    stage.says(FOLLOWS)
+    first = stage.folder / "stale-leader"
+    first.write_text(f"#!/bin/sh\necho $1 >{stage.folder}/ended-first\n")
+    first.chmod(0o755)
+    times = SimpleNamespace(hung_timeout=1, patroni_interval=1, patroni_fall=20)
+    with stage.watched("patroni-watch", "sleep", timings=times, stale_leader=first):
         yield stage
 
 
 @pytest.mark.parametrize(
-    ("path", "status"),
-    [("liveness", "22"), ("liveness", "28"), ("liveness", "7"), ("patroni", "28")],
+    ("path", "status", "lease"),
+    [
+        ("liveness", "22", "over"),
+        ("liveness", "28", "over"),
+        ("liveness", "7", "over"),
+        ("patroni", "28", "held"),
+    ],
     ids=["its loop", "all of it", "it listens no more", "what answers HAProxy"],
 )
-def test_a_patroni_that_hangs_is_ended(patroni: Stage, path: str, status: str) -> None:
+def test_a_patroni_that_hangs_is_ended(patroni: Stage, path: str, status: str, lease: str) -> None:
+    """After whom it may be bad for to wait for that."""
     patroni.asked(10)
     patroni.says(status, f"status-{path}")
-    assert patroni.postmaster.wait(20) == -9
+    assert patroni.postmaster.wait(60) == -9
+    assert (patroni.folder / "ended-first").read_text().strip() == lease
 
 
 @pytest.mark.parametrize(
@@ -253,8 +264,36 @@ def test_a_patroni_that_answers_or_is_stopped_is_left_alone(
 ) -> None:
     patroni.says(state, "ActiveState")
     patroni.says(status, f"status-{path}")
-    patroni.asked(40)
+    patroni.asked(60)
     assert patroni.postmaster.poll() is None
+
+
+def test_a_patroni_that_was_paused_is_left_alone(patroni: Stage) -> None:
+    patroni.says(PAUSED)
+    patroni.asked(10)
+    patroni.says("28", "status-patroni")
+    patroni.asked(60)
+    assert patroni.postmaster.poll() is None
+
+
+def test_a_patroni_that_stops_postgresql_is_left_alone(patroni: Stage) -> None:
+    """Its loop may wait for that; PostgreSQL's eighth line says so."""
+    pid = f"{patroni.postmaster.pid}"
+    patroni.says("\n".join([pid, *["…"] * 6, "stopping", ""]), "data/postmaster.pid")
+    patroni.says("22", "status-liveness")
+    patroni.asked(60)
+    assert patroni.postmaster.poll() is None
+
+
+def test_a_patroni_that_was_started_anew_unseen_is_known_once_it_answers(patroni: Stage) -> None:
+    patroni.asked(10)
+    with subprocess.Popen(["/bin/sleep", "60"]) as anew:
+        patroni.says(str(anew.pid), "MainPID")
+        patroni.postmaster.kill()
+        patroni.postmaster.wait()
+        patroni.asked(10)
+        patroni.says("7", "status-liveness")
+        assert anew.wait(60) == -9
 
 
 def test_a_patroni_that_does_not_listen_yet_is_left_alone(patroni: Stage) -> None:
@@ -263,15 +302,68 @@ def test_a_patroni_that_does_not_listen_yet_is_left_alone(patroni: Stage) -> Non
     with subprocess.Popen(["/bin/sleep", "60"]) as starts:
         patroni.says(str(starts.pid), "MainPID")
         patroni.says("7", "status-liveness")
-        patroni.asked(40)
+        patroni.asked(60)
         assert starts.poll() is None
         starts.kill()
 
 
 def test_a_patroni_that_answers_again_in_time_is_left_alone(patroni: Stage) -> None:
-    for _ in range(5):
+    for _ in range(8):
         patroni.says("28", "status-patroni")
-        patroni.asked(2)
+        patroni.asked(4)
         patroni.says("0", "status-patroni")
-        patroni.asked(2)
+        patroni.asked(4)
     assert patroni.postmaster.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("status", "knows", "replica", "ended"),
+    [
+        ("0", "", False, True),
+        ("0", "load_current_server_parameters", False, False),
+        ("0", "", True, False),
+        ("22", "", False, False),
+    ],
+    ids=["another leads", "Patroni asks for whom commits wait", "a replica", "nobody else leads"],
+)
+def test_before_an_old_patroni_starts_a_leader_of_old_is_ended(
+    stage: Stage, *, status: str, knows: str, replica: bool, ended: bool
+) -> None:
+    stage.says(status, "status-primary")
+    if replica:
+        stage.says("", "data/standby.signal")
+    assert stale_leader(stage, knows=knows) is ended
+
+
+@pytest.mark.parametrize(
+    ("lease", "knows", "synchronous", "ended"),
+    [
+        ("over", "", True, True),
+        ("held", "", True, True),
+        ("over", "load_current_server_parameters", True, False),
+        ("over", "load_current_server_parameters", False, True),
+        ("held", "load_current_server_parameters", False, False),
+    ],
+)
+def test_who_may_lead_no_longer_and_acknowledges_is_ended_before_its_patroni(
+    stage: Stage, *, lease: str, knows: str, synchronous: bool, ended: bool
+) -> None:
+    stage.says("22", "status-primary")
+    assert stale_leader(stage, lease, knows=knows, synchronous=synchronous) is ended
+
+
+def stale_leader(stage: Stage, *words: str, knows: str, synchronous: bool = True) -> bool:
+    """Whether it has ended PostgreSQL; `knows`: what this Patroni's source has."""
+    stage.says(knows, "config.py")
+    values = {
+        "others": ["https://10.0.0.22:8008/primary"],
+        "sources": stage.folder / "config*.py",
+        "timings": SimpleNamespace(hung_timeout=1),
+        "synchronous": synchronous,
+    }
+    with stage.watched("stale-leader", "curl", *words, **values) as program:
+        assert program.wait(20) == 0
+    try:
+        return stage.postmaster.wait(0.5) == -9
+    except subprocess.TimeoutExpired:
+        return False
