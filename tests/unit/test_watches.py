@@ -335,6 +335,22 @@ def test_before_an_old_patroni_starts_a_leader_of_old_is_ended(
     assert stale_leader(stage, knows=knows) is ended
 
 
+def test_a_process_of_its_own_that_hangs_does_not_outlive_it(stage: Stage) -> None:
+    """It would keep the shared memory, and no PostgreSQL could start there."""
+    child = Walsender(stage, STREAMS, Walsender.HANGS)
+    os.kill(child.pid, signal.SIGSTOP)
+    try:
+        stage.says("0", "status-primary")
+        stale_leader(stage, knows="")
+        assert child.postmaster.wait(20) == -9
+        end = time.monotonic() + 20
+        while not child.gone():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    finally:
+        child.end()
+
+
 @pytest.mark.parametrize(
     ("lease", "knows", "synchronous", "ended"),
     [
