@@ -13,8 +13,7 @@ is synchronous it also acknowledges what they write, when another leads already.
 ends it before its lease is over, as the kernel's watchdog does where there is one (Patroni
 docs/watchdog.rst).
 
-Ended, PostgreSQL has crashed: Patroni fails over, and makes a replica of it when it can. While
-Patroni is paused none of them does anything: nobody would start it again.
+Ended, PostgreSQL has crashed: Patroni fails over, and makes a replica of it when it can.
 
 A walsender that hangs keeps the slot of its replica, which cannot come back, and is listed as one
 that streams, so that Patroni never gives the replica up: every commit waits without end. A fourth
@@ -26,12 +25,13 @@ ends and nobody else leads, for the leader answers the replicas that it is one; 
 API's, HAProxy finds no leader. The last watch asks both, as Kubernetes does (Patroni
 docs/rest_api.rst, `/liveness`), and ends Patroni, which systemd starts again. Where commits could
 be lost by that it ends PostgreSQL, too (`roles.patroni.stale_leader`).
+
+While Patroni is paused none of them does anything: nobody would start PostgreSQL again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from builder import debian
 from builder.resources.base import Resource
@@ -43,58 +43,35 @@ from roles.patroni.settings import REPLICATION, TLS, USER, data_directory, membe
 from roles.patroni.stale_leader import STALE_LEADER
 
 HOME = "/usr/local/lib/pgha-build"
+_Watch = tuple[str, str, Mapping[str, object]]  # its name, what it does, what its script asks for
 
 
 def watches(ctx: Context, needs: tuple[str, ...]) -> Iterable[Resource]:
     yield Directory(hosts=(ctx.host.name,), name=HOME)
-    asks = {
-        "ca": f"{TLS}/ca.crt",
-        "url": f"https://{ctx.host.address}:{ctx.section('patroni')['rest_port']}",
-    }
-    yield from _watch(
-        ctx,
-        needs,
-        name="postgresql-watch",
-        doc="Ends a PostgreSQL that hangs, so that Patroni can act",
-        port=ctx.section("postgresql")["port"],
-        binaries=debian.postgresql_binaries(ctx.section("postgresql")["version"]),
-        **asks,
-    )
-    yield from _watch(
-        ctx,
-        needs,
-        name="patroni-watch",
-        doc="Ends a Patroni that hangs, so that systemd starts it again",
-        stale_leader=STALE_LEADER,
-        **asks,
-    )
-    if len(members(ctx.spec)) == 1:
-        return
+    for name, doc, values in (*_of_all(ctx), *(_of_replicated(ctx) if _replicated(ctx) else ())):
+        yield from _watch(ctx, needs, name=name, doc=doc, **values)
+
+
+def _replicated(ctx: Context) -> bool:
+    return len(members(ctx.spec)) > 1
+
+
+def _of_all(ctx: Context) -> Iterable[_Watch]:
+    section = ctx.section("postgresql")
+    asks = {"port": section["port"], "binaries": debian.postgresql_binaries(section["version"])}
+    yield "postgresql-watch", "Ends a PostgreSQL that hangs, so that Patroni can act", asks
+    doc = "Ends a Patroni that hangs, so that systemd starts it again"
+    yield "patroni-watch", doc, {"stale_leader": STALE_LEADER}
+
+
+def _of_replicated(ctx: Context) -> Iterable[_Watch]:
     synchronous = ctx.section("failover")["synchronous"]
-    yield from _watch(
-        ctx,
-        needs,
-        name="disk-watch",
-        doc="Ends a leader that cannot write to its disk, so that a replica takes over",
-        follows=_follows(synchronous=synchronous),
-        **asks,
-    )
-    yield from _watch(
-        ctx,
-        needs,
-        name="walsender-watch",
-        doc="Ends a process of PostgreSQL that streams to a replica and hangs",
-        user=REPLICATION,
-        **asks,
-    )
+    doc = "Ends a leader that cannot write to its disk, so that a replica takes over"
+    yield "disk-watch", doc, {"follows": _follows(synchronous=synchronous)}
+    doc = "Ends a process of PostgreSQL that streams to a replica and hangs"
+    yield "walsender-watch", doc, {"user": REPLICATION}
     if not synchronous:
-        yield from _watch(
-            ctx,
-            needs,
-            name="lease-watch",
-            doc="Ends a leader that has lost its Patroni, before another may lead",
-            **asks,
-        )
+        yield "lease-watch", "Ends a leader that has lost its Patroni, before another may lead", {}
 
 
 def _follows(*, synchronous: bool) -> str:
@@ -104,7 +81,7 @@ def _follows(*, synchronous: bool) -> str:
 
 
 def _watch(
-    ctx: Context, needs: tuple[str, ...], *, name: str, doc: str, **values: Any
+    ctx: Context, needs: tuple[str, ...], *, name: str, doc: str, **values: object
 ) -> Iterable[Resource]:
     script = ctx.file(
         f"{HOME}/{name}",
@@ -112,6 +89,8 @@ def _watch(
         options={"mode": "0755", "check": ("sh", "-n", "{}")},
         data=data_directory(ctx.spec),
         timings=timings(ctx.spec),
+        ca=f"{TLS}/ca.crt",
+        url=f"https://{ctx.host.address}:{ctx.section('patroni')['rest_port']}",
         **values,
     )
     unit = ctx.file(

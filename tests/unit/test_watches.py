@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +196,12 @@ def test_a_walsender_that_hangs_is_ended(
         pytest.param(STREAMS, Walsender.RUNS, LEADS, id="it runs"),
         pytest.param(STREAMS, Walsender.HANGS, PAUSED, id="Patroni is paused"),
         pytest.param(
+            STREAMS.replace("walsender", "app db"),
+            Walsender.HANGS,
+            LEADS,
+            id="a session of somebody's database",
+        ),
+        pytest.param(
             STREAMS.replace("replicator", "subscriber"), Walsender.HANGS, LEADS, id="another's"
         ),
         pytest.param(
@@ -368,11 +374,21 @@ def test_who_may_lead_no_longer_and_acknowledges_is_ended_before_its_patroni(
     assert stale_leader(stage, lease, knows=knows, synchronous=synchronous) is ended
 
 
-def stale_leader(stage: Stage, *words: str, knows: str, synchronous: bool = True) -> bool:
+def test_alone_it_leads_on(stage: Stage) -> None:
+    assert not stale_leader(stage, "over", knows="", others=())
+
+
+def stale_leader(
+    stage: Stage,
+    *words: str,
+    knows: str,
+    synchronous: bool = True,
+    others: Sequence[str] = ("https://10.0.0.22:8008/primary",),
+) -> bool:
     """Whether it has ended PostgreSQL; `knows`: what this Patroni's source has."""
     stage.says(knows, "config.py")
     values = {
-        "others": ["https://10.0.0.22:8008/primary"],
+        "others": others,
         "sources": stage.folder / "config*.py",
         "timings": SimpleNamespace(hung_timeout=1),
         "synchronous": synchronous,
